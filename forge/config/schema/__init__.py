@@ -1,0 +1,43 @@
+"""The whole configuration as pydantic models, a file a section. What is not declared here is an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from forge.config.schema._base import Section
+from forge.config.schema.data import Columns, Data
+from forge.config.schema.model import Model
+from forge.config.schema.run import Checkpoint, Evaluate, Log, Run
+from forge.config.schema.train import Train
+
+__all__ = ["Checkpoint", "Columns", "Data", "Evaluate", "Log", "Model", "Run", "Section", "Settings", "Train"]
+
+
+class Settings(Section):
+    """One experiment."""
+
+    task: Literal["classification"]
+    """The problem: `classification` of one text or a pair."""
+    alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Weight of the teacher: 0.0 is supervised fine-tuning on the labels alone."""
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 1
+    """Source of all randomness: weights, shuffles, dropout."""
+    assets: Literal["auto", "hub", "local", "embedded"] = "auto"
+    """Where models and data may come from. `auto`: disk, then hub, then (smoke runs only) the embedded stand-ins;
+    `hub`: disk or hub; `local`: disk only; `embedded`: the stand-ins."""
+    data: Data
+    """Where the examples come from."""
+    model: Model
+    """Which network is trained."""
+    train: Train = Train()
+    """How it is trained."""
+    evaluate: Evaluate = Evaluate()
+    """When it is measured."""
+    checkpoint: Checkpoint = Checkpoint()
+    """When it is saved."""
+    log: Log = Log()
+    """What is reported."""
+    run: Run = Run()
+    """Where the run goes."""

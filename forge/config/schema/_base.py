@@ -1,0 +1,11 @@
+"""What every section of the schema shares: strict, frozen, no unknown keys."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A block of the configuration. Unknown keys are errors; values are never coerced between kinds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)

@@ -1,0 +1,34 @@
+"""`model:` which network is trained, and from what start."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from forge.config.schema._base import Section
+
+
+class Model(Section):
+    """The model that a run trains."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """Hub name, local directory in hub format, Forge run directory, or `embedded/tiny-distilbert`."""
+    revision: str | None = None
+    """Git revision of the hub model; pins it."""
+    init: Literal["pretrained", "random"] = "pretrained"
+    """`pretrained` loads the weights; `random` takes the architecture alone and draws new ones."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Replaces every dropout probability of the model; null keeps the model's own."""
+    tokenizer: str | None = None
+    """Tokenizer by name or path; null takes the model's own."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's repository carries; needs `model.revision`."""
+    stand_in: str | None = None
+    """Embedded model that takes this one's place in a smoke run without network."""
+
+    @model_validator(mode="after")
+    def _remote_code_is_pinned(self) -> Model:
+        if self.trust_remote_code and not self.revision:
+            raise ValueError("model.trust_remote_code needs model.revision: a pinned commit is the code you have read")
+        return self

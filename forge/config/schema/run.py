@@ -1,0 +1,51 @@
+"""`evaluate:`, `checkpoint:`, `log:`, `run:` what a run measures, keeps and reports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from forge.config.schema._base import Section
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Evaluate(Section):
+    """When the model is measured, and which figure decides."""
+
+    every: Positive | None = 500
+    """Steps between evaluations; null measures only at the end. The end is always measured."""
+    batch_size: Positive = 128
+    """Examples per forward pass and device."""
+    metric: str = "accuracy"
+    """Figure that chooses the best checkpoint, for example `accuracy`, `macro_f1`, `loss`, `ece`."""
+    patience: Positive | None = None
+    """Stop early after so many evaluations without improvement; null never stops early."""
+    max_examples: Positive | None = None
+    """Measure on the first so many examples of each split; null measures all."""
+
+
+class Checkpoint(Section):
+    """When the state of training is saved. The best and the last are always kept."""
+
+    every: Positive | None = None
+    """Steps between checkpoints; null saves at each evaluation."""
+    keep: Annotated[int, Field(ge=2)] = 2
+    """How many of the newest checkpoints stay on disk, beside the best one."""
+
+
+class Log(Section):
+    """What is reported while training. None of it changes the result or the run's directory."""
+
+    every: Positive = 10
+    """Steps between two lines of output.log and two records of metrics.jsonl."""
+    sinks: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = []
+    """Trackers to feed beside metrics.jsonl; each must be installed, none asks for a login."""
+
+
+class Run(Section):
+    """Where the run goes."""
+
+    dir: Annotated[str, Field(min_length=1)] = "runs"
+    """Directory that holds all runs."""

@@ -1,0 +1,70 @@
+"""Every error that Forge raises on purpose, and the exit code it ends with.
+
+    ForgeError            1  never raised itself
+    ├── UserError         2  bad configuration or input: the person at the keyboard can mend it
+    │   └── ConfigError   2  the same, with every problem of a configuration in one pass
+    ├── CheckpointError   3  no good checkpoint to continue from
+    ├── DivergedError     4  the loss or a gradient is not finite
+    └── StorageError      5  the disk is full or cannot be written
+
+A ForgeError is shown as its message alone; a traceback appears only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXIT_DONE = 0
+EXIT_SAVED_RUN_ME_AGAIN = 75
+
+
+class ForgeError(Exception):
+    """Base of all errors with a message meant for the person who runs Forge."""
+
+    exit_code = 1
+
+
+class UserError(ForgeError):
+    """The configuration or the input is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where (``path:line:col`` or empty), what, and what to do about it."""
+
+    message: str
+    where: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}  {self.message}" if self.where else self.message
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class ConfigError(UserError):
+    """All problems that one pass over a configuration found, a line each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class CheckpointError(ForgeError):
+    """No checkpoint can be loaded, or the one asked for is damaged."""
+
+    exit_code = 3
+
+
+class DivergedError(ForgeError):
+    """Training left the finite numbers; the message names the step."""
+
+    exit_code = 4
+
+
+class StorageError(ForgeError):
+    """The disk is full or not writable; what was saved before is still good."""
+
+    exit_code = 5
