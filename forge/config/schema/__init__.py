@@ -7,12 +7,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from forge.config.schema._base import Section
-from forge.config.schema.data import Columns, Data
+from forge.config.schema.data import Columns, Data, Embedded
 from forge.config.schema.model import Model
 from forge.config.schema.run import Checkpoint, Evaluate, Log, Run
 from forge.config.schema.train import Train
 
-__all__ = ["Checkpoint", "Columns", "Data", "Evaluate", "Log", "Model", "Run", "Section", "Settings", "Train"]
+__all__ = [
+    "Checkpoint",
+    "Columns",
+    "Data",
+    "Embedded",
+    "Evaluate",
+    "Log",
+    "Model",
+    "Run",
+    "Section",
+    "Settings",
+    "Train",
+]
 
 
 class Settings(Section):

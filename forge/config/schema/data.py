@@ -20,6 +20,17 @@ class Columns(Section):
     """Column of the label: a name from `data.labels`, or its index."""
 
 
+class Embedded(Section):
+    """The procedural data set that Forge carries; unused with any other."""
+
+    train_size: Annotated[int, Field(ge=8, le=1_000_000)] = 20_000
+    """Training examples to generate; validation and test have 2,000 each."""
+    difficulty: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Share of examples that need several steps of reasoning or set a trap."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the generator, apart from the run's own: all runs see the same data."""
+
+
 class Data(Section):
     """The data set and its splits. A split is a split name of `data.name`, or a file when `data.name` is null."""
 
@@ -44,6 +55,8 @@ class Data(Section):
     """Longest input in tokens; longer texts are truncated, the longer of a pair first."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
     """Use only the first so many training examples; null uses all."""
+    embedded: Embedded = Embedded()
+    """Size and difficulty of the embedded data set."""
     stand_in: str | None = None
     """Embedded data set that takes this one's place in a smoke run without network."""
 

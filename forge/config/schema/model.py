@@ -18,6 +18,11 @@ class Model(Section):
     """Git revision of the hub model; pins it."""
     init: Literal["pretrained", "random"] = "pretrained"
     """`pretrained` loads the weights; `random` takes the architecture alone and draws new ones."""
+    labels: list[str] | None = None
+    """What the outputs of a trained head mean, in order, where its own configuration does not say."""
+    head: Literal["auto", "keep", "new"] = "auto"
+    """`auto` keeps a trained head whose labels are the data's and draws a new one otherwise; a trained head with
+    nameless labels is refused until this says `keep` (same order as the data) or `new`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     """Replaces every dropout probability of the model; null keeps the model's own."""
     tokenizer: str | None = None

@@ -18,8 +18,8 @@ class Evaluate(Section):
     """Steps between evaluations; null measures only at the end. The end is always measured."""
     batch_size: Positive = 128
     """Examples per forward pass and device."""
-    metric: str = "accuracy"
-    """Figure that chooses the best checkpoint, for example `accuracy`, `macro_f1`, `loss`, `ece`."""
+    metric: Literal["accuracy", "macro_f1", "loss", "ece"] = "accuracy"
+    """Figure of the first validation split that chooses the best checkpoint."""
     patience: Positive | None = None
     """Stop early after so many evaluations without improvement; null never stops early."""
     max_examples: Positive | None = None
@@ -40,7 +40,7 @@ class Log(Section):
 
     every: Positive = 10
     """Steps between two lines of output.log and two records of metrics.jsonl."""
-    sinks: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = []
+    sinks: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = Field(default=[])
     """Trackers to feed beside metrics.jsonl; each must be installed, none asks for a login."""
 
 

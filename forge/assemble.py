@@ -1,0 +1,277 @@
+"""The one file that knows every layer: a checked configuration becomes a run.
+
+    preflight → read tables → labels → model, tokenizer → encode → objective → trainer → run directory
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from accelerate import Accelerator, DistributedType
+from datasets import Dataset, disable_progress_bars
+from transformers import PreTrainedModel
+
+from forge.config.schema import Columns, Settings
+from forge.core.assets import Asset
+from forge.core.errors import CheckpointError, UserError
+from forge.core.events import Notice, Sink, fan_out
+from forge.models.load import check_length, load_classifier, load_tokenizer, peek, trained_labels
+from forge.objectives.base import Objective
+from forge.objectives.sft import SFT
+from forge.preflight import Preflight
+from forge.runs.console import make_console
+from forge.runs.facts import git_state, hardware, job, versions
+from forge.runs.report import write_report
+from forge.runs.run_dir import RunDirectory, check_room, outcome
+from forge.runs.sinks import MetricsLog, OutputLog, StateFile
+from forge.runs.trackers import make_trackers
+from forge.tasks.base import TaskData
+from forge.tasks.classification import ClassificationTask, label_names
+from forge.tasks.labels import plan_labels
+from forge.tasks.sources import Table
+from forge.tasks.splits import RawData, read_splits
+from forge.train.batching import BatchPlan
+from forge.train.checkpoint import CheckpointStore
+from forge.train.loop import Parts, Trainer, total_steps
+
+CHECKPOINT_COPIES = 3  # weights, and Adam's two moments
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to train, and what to tell about it."""
+
+    parts: Parts
+    header: list[str]
+    notices: list[str]
+    labels: list[str]
+    columns: Columns
+    fingerprints: dict[str, str]
+
+
+def train(found: Preflight, command: Sequence[str]) -> None:
+    """Run to the end, or continue and run to the end. Raises what went wrong after writing it down."""
+    quiet_libraries()
+    settings = found.resolved.settings
+    accelerator = make_accelerator(settings)
+    store = CheckpointStore(found.run.path, settings.checkpoint.keep)
+    resume = store.newest_good() if found.run.exists else None
+    checkpoint = resume.path if resume else None
+    source = Asset(found.model.asked, "path", str(checkpoint)) if checkpoint else found.model
+    prepared = prepare_run(found, source, accelerator, store)
+    main = accelerator.is_main_process
+    if main:
+        _claim(found.run, prepared, settings)
+    accelerator.wait_for_everyone()
+    with ExitStack() as stack:
+        sinks: list[Sink] = []
+        if main:
+            stack.callback(found.run.release)
+            facts = _facts(found, prepared)
+            found.run.begin_life(facts, job() | {"command": list(command)})
+            sinks = [*_file_sinks(found, settings), stack.enter_context(make_console())]
+        emit = fan_out(*sinks)
+        state_file = next((sink for sink in sinks if isinstance(sink, StateFile)), None)
+        failure: BaseException | None = None
+        try:
+            for line in [*prepared.header, *prepared.notices, *(resume.skipped if resume else ())]:
+                emit(Notice(line))
+            trainer = Trainer(prepared.parts, emit, checkpoint)
+            trainer.run()
+            trainer.measure_best()
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if main and state_file:
+                status, why = outcome(failure)
+                state_file.end(status, why)
+                found.run.end_life(why)
+                if failure is None:
+                    write_report(found.run)
+                    emit(Notice(f"outputs are in {found.run.path}"))
+
+
+def prepare_run(found: Preflight, source: Asset, accelerator: Accelerator, store: CheckpointStore) -> Prepared:
+    """Read, load and encode everything; raises UserError before anything is written."""
+    settings = found.resolved.settings
+    raw = read_splits(settings.data, found.data)
+    assert raw.train is not None
+    config = peek(source, settings.model)
+    data_names = label_names(raw.train, raw.columns.label, raw.labels)
+    plan = plan_labels(data_names, *trained_labels(config, settings.model), settings.model.head)
+    texts = _training_texts(raw) if source.source == "embedded" else []
+    tokenizer = load_tokenizer(source, settings.model, texts)
+    model = load_classifier(source, settings.model, plan, tokenizer, settings.seed)
+    max_length = _max_length(settings, model, found.model)
+    task = ClassificationTask(plan.names, tokenizer, max_length)
+    data = encode_splits(task, raw, settings, accelerator)
+    assert data.train is not None
+    batches = _batch_plan(settings, data.train, accelerator.num_processes)
+    about = {"config": found.resolved.digest(), "versions": versions()}
+    objective = make_objective(settings)
+    parts = Parts(settings, task, data, model, tokenizer, objective, batches, accelerator, store, about)
+    notices = [plan.notice] if plan.notice else []
+    header = _header(found, parts, plan.names)
+    return Prepared(parts, header, notices + list(data.notices), plan.names, raw.columns, dict(data.fingerprints))
+
+
+def make_objective(settings: Settings) -> Objective:
+    """The objective that the configuration's mode asks for."""
+    return SFT(settings.train.label_smoothing)
+
+
+def make_accelerator(settings: Settings) -> Accelerator:
+    """Device, processes and precision. Raises UserError for what this machine cannot do."""
+    if settings.train.threads:
+        torch.set_num_threads(settings.train.threads)
+    precision = settings.train.precision
+    on_gpu = torch.cuda.is_available()
+    if precision == "auto":
+        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and not on_gpu:
+        raise UserError("train.precision: fp16 needs a GPU, and this machine shows none; take bf16 or fp32")
+    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    if accelerator.distributed_type in {DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}:
+        name = accelerator.distributed_type.value
+        raise UserError(f"{name} splits a model over devices, which Forge does not do yet; launch with plain DDP")
+    return accelerator
+
+
+def encode_splits(task: ClassificationTask, raw: RawData, settings: Settings, accelerator: Accelerator) -> TaskData:
+    """Encode every split; the main process first, so that the others find its cache."""
+    limits = {"train": settings.data.max_train_examples}
+    notices: list[str] = []
+    fingerprints: dict[str, str] = {}
+
+    def encode(role: str, name: str, table: Table) -> Dataset:
+        limit = limits.get(role, settings.evaluate.max_examples)
+        with accelerator.main_process_first():
+            encoded, unlabelled = task.encode(table, raw.columns, limit)
+        if unlabelled:
+            notices.append(f"{table.name}: {unlabelled} rows without a label were left out")
+        fingerprints[name if name == role else f"{role}.{name}"] = table.fingerprint
+        return encoded
+
+    train_data = encode("train", "train", raw.train) if raw.train else None
+    validation = {name: encode("validation", name, table) for name, table in raw.validation.items()}
+    test = {name: encode("test", name, table) for name, table in raw.test.items()}
+    return TaskData(train_data, validation, test, fingerprints, tuple(notices))
+
+
+def quiet_libraries() -> None:
+    """Libraries talk about themselves; a run's log is about the run."""
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bars()
+    warnings.filterwarnings("ignore", message=".*(pin_memory|lr_scheduler).*")
+
+
+def _claim(run: RunDirectory, prepared: Prepared, settings: Settings) -> None:
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in prepared.parts.model.parameters())
+    check_room(run.path, weights * CHECKPOINT_COPIES * (settings.checkpoint.keep + 1))
+    if run.exists:
+        _refuse_changed_data(run.metadata()["fingerprints"], prepared.fingerprints)
+    run.claim()
+    prepared.parts.store.clean()
+
+
+def _refuse_changed_data(recorded: dict[str, str], current: dict[str, str]) -> None:
+    changed = sorted(name for name in recorded if current.get(name) != recorded[name])
+    if changed:
+        raise CheckpointError(
+            f"the data behind {', '.join(changed)} changed since this run began, so it cannot continue; "
+            f"put the old data back, or delete the run directory"
+        )
+
+
+def _file_sinks(found: Preflight, settings: Settings) -> list[Sink]:
+    run = found.run
+    trackers = make_trackers(list(settings.log.sinks), run.path, found.resolved.name, found.resolved.as_dict())
+    return [OutputLog(run), MetricsLog(run), StateFile(run), *trackers]
+
+
+def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
+    resolved, data = found.resolved, found.data
+    described = {
+        "model": vars(found.model) | {"description": found.model.describe()},
+        "data": (vars(data) | {"description": data.describe()})
+        if data
+        else {"asked": str(resolved.settings.data.train), "source": "path", "description": "local files"},
+    }
+    return {
+        "name": resolved.name,
+        "mode": resolved.mode,
+        "header": prepared.header,
+        "config": resolved.as_dict(),
+        "config_files": [str(path) for path in resolved.chain],
+        "config_sources": {key: str(origin) for key, origin in resolved.origins.items()},
+        "assets": described,
+        "labels": prepared.labels,
+        "columns": prepared.columns.model_dump(),
+        "fingerprints": prepared.fingerprints,
+        "parameters": sum(parameter.numel() for parameter in prepared.parts.model.parameters()),
+        "versions": versions(),
+        "git": git_state(),
+        "hardware": hardware(),
+    }
+
+
+def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
+    settings, accelerator = parts.settings, parts.accelerator
+    data = found.data.describe() if found.data else "local files"
+    sizes = {"train": parts.data.train, **parts.data.validation, **parts.data.test}
+    shown = ", ".join(f"{name} {len(split):,}" for name, split in sizes.items() if split is not None)
+    parameters = sum(parameter.numel() for parameter in parts.model.parameters())
+    per_step = f"{settings.train.batch_tokens:,} tokens" if settings.train.batch_tokens else (
+        f"{settings.train.batch_size} examples"
+    )
+    steps = total_steps(settings, parts.plan)
+    lines = [
+        f"run {found.resolved.name}, seed {settings.seed}, in {found.run.path}",
+        f"mode: {found.resolved.mode_line}",
+        f"model: {found.model.describe()}, {type(parts.model).__name__}, {parameters:,} parameters",
+        f"data: {data}: {shown} examples",
+        f"labels: {', '.join(labels)}",
+        f"device: {accelerator.device}, {accelerator.num_processes} process(es), "
+        f"precision {accelerator.mixed_precision.replace('no', 'fp32')}, {torch.get_num_threads()} thread(s)",
+        f"plan: {steps:,} steps of {per_step}, {len(parts.plan.epoch(0)):,} steps an epoch",
+    ]
+    if found.stand_ins:
+        banner = "SMOKE RUN: embedded stand-ins take the place of assets that cannot be reached; it shows that "
+        lines.append(banner + "everything works, and its figures mean nothing else")
+    return lines
+
+
+def _training_texts(raw: RawData) -> list[str]:
+    assert raw.train is not None
+    columns = [raw.columns.text, raw.columns.text_pair]
+    return [text for column in columns if column for text in raw.train.column(column, "data.columns")]
+
+
+def _max_length(settings: Settings, model: PreTrainedModel, asset: Asset) -> int:
+    if asset.source == "embedded":  # a stand-in reads what it can
+        return min(settings.data.max_length, int(model.config.max_position_embeddings))
+    check_length(model, settings.data.max_length)
+    return settings.data.max_length
+
+
+def _batch_plan(settings: Settings, data: Dataset, processes: int) -> BatchPlan:
+    train = settings.train
+    return BatchPlan(
+        np.asarray(data["length"], dtype=np.int64),
+        settings.seed,
+        train.batch_size,
+        train.batch_tokens,
+        train.micro_batch_size,
+        train.group_by_length,
+        processes,
+    )
+

@@ -1,0 +1,243 @@
+"""Arguments → one verb. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import forge
+from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError
+
+EXIT_INTERRUPTED = 130
+EXIT_INTERNAL = 1
+OVERRIDES = "--max_steps 10, --train.learning_rate 2e-5 and train.learning_rate=2e-5 all set a key of the configuration"
+SHOWN_SPLITS = ("validation", "test")
+
+Verb = Callable[[argparse.Namespace, list[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code (0 done, 2 bad input, 3 checkpoint, 4 diverged, 5 disk)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _dispatch(words)
+    except ForgeError as error:
+        if debug:
+            raise
+        _say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted; the same command continues from the newest checkpoint")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_DONE
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"internal error, {type(error).__name__}: {error}; run again with --debug for the traceback and report it")
+        return EXIT_INTERNAL
+
+
+def _dispatch(words: list[str]) -> int:
+    parser = _parser()
+    verbs = {"train", "config", "prepare", "evaluate", "predict", "export"}
+    if not words:
+        parser.print_help()
+        return EXIT_DONE
+    # `train` is the default verb, so that `forge.py --config x.yaml` is all one needs to know.
+    if words[0] not in verbs and words[0] not in {"-h", "--help", "--version"}:
+        words = ["train", *words]
+    options, rest = parser.parse_known_args(words)
+    verb: Verb = options.run
+    return verb(options, rest)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="forge",
+        description="From one YAML file: fine-tune, distil or reinforce a small model.",
+        epilog=f"Any other flag is a setting: {OVERRIDES}. `forge config explain KEY` says what a key means.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"forge {forge.__version__}")
+    verbs = parser.add_subparsers(title="verbs (train is the default)", metavar="VERB", parser_class=_Parser)
+
+    def verb(name: str, run: Verb, text: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made.set_defaults(run=run)
+        return made
+
+    for name, run, text in (
+        ("train", _train, "train, or continue, the run that a configuration describes"),
+        ("prepare", _prepare, "fetch models and data for a machine without network"),
+    ):
+        made = verb(name, run, text)
+        made.add_argument("--config", required=True, metavar="FILE", help="the run's YAML file")
+    _add_config_verb(verb("config", _config, "show, check, explain and compare configurations"))
+    evaluate = verb("evaluate", _evaluate, "measure a run's model")
+    evaluate.add_argument("--data", metavar="F", help="a file, or a data set directory; without it the run's own figures")
+    evaluate.add_argument("--split", help="split of a data set directory (default: test)")
+    evaluate.add_argument("--json", action="store_true", help="print all figures and tables as JSON")
+    for column in ("text", "text_pair", "label"):
+        evaluate.add_argument(f"--{column}", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}")
+    predict = verb("predict", _predict, "predict labels: from arguments, a file or standard input, as JSON lines")
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts; for a pair model two for each example")
+    predict.add_argument("--file", metavar="F", help=".jsonl, .csv, .tsv, .parquet, or .txt with a line each")
+    export = verb("export", _export, "write a model folder with a model card")
+    export.add_argument("--out", required=True, metavar="DIR", help="a new directory")
+    export.add_argument("--push", metavar="USER/NAME", help="upload it to the hub, with the stored login")
+    export.add_argument("--private", action="store_true", help="make the pushed repository private")
+    for made in (evaluate, predict, export):
+        made.add_argument("--run", dest="run_dir", required=True, metavar="R", help="a run directory")
+        made.add_argument("--checkpoint", default="best", metavar="N", help="best, last, or a step (default: best)")
+    return parser
+
+
+def _add_config_verb(made: argparse.ArgumentParser) -> None:
+    made.add_argument("action", choices=("show", "validate", "explain", "diff", "schema"))
+    made.add_argument("words", nargs="*", metavar="FILE|KEY", help="explain: KEY; diff: two files")
+    made.add_argument("--config", metavar="FILE")
+    made.add_argument("--sources", action="store_true", help="show: who set each value")
+    made.add_argument("--changed", action="store_true", help="show: only what differs from the defaults")
+
+
+def _train(options: argparse.Namespace, overrides: list[str]) -> int:
+    from forge.config import resolve
+    from forge.preflight import preflight
+
+    resolved = resolve(options.config, overrides)
+    found = preflight(resolved)
+    main_process = os.environ.get("RANK", "0") == "0"
+    if found.run.completed:
+        if main_process:
+            _print_result(found.run.path, found.run.state())
+        return EXIT_DONE
+    from forge.assemble import train
+
+    train(found, sys.argv)
+    if main_process:
+        _print_result(found.run.path, found.run.state())
+    return EXIT_DONE
+
+
+def _print_result(path: Path, state: dict[str, object]) -> None:
+    print(f"complete: {state.get('reason', '')}")
+    for kind in SHOWN_SPLITS:
+        splits = state.get(kind)
+        for split, figures in splits.items() if isinstance(splits, dict) else ():
+            note = " (last evaluation)" if kind == "validation" else " (best checkpoint)"
+            print(f"  {split}{note}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    best = state.get("best")
+    if isinstance(best, dict):
+        print(f"  best {best['metric']} {best['value']:.4f}, checkpoint-{best['step']}")
+    print(f"outputs: {path}")
+    for name in ("output.log", "run_metadata.json", "training_state.json", "metrics.jsonl", "report.html"):
+        print(f"  {path / name}")
+    print(f"next: python forge.py predict --run {path}   (or evaluate, export)")
+
+
+def _config(options: argparse.Namespace, overrides: list[str]) -> int:
+    from forge.config import explain, json_schema, resolve
+
+    words: list[str] = list(options.words)
+    if options.action == "schema":
+        print(json.dumps(json_schema.json_schema(), indent=2, ensure_ascii=False))
+        return EXIT_DONE
+    if options.action == "diff":
+        if len(words) != 2:
+            raise UserError("config diff takes two files")
+        print(explain.diff(resolve(words[0], overrides), resolve(words[1], overrides)))
+        return EXIT_DONE
+    key = words.pop(0) if options.action == "explain" and words else None
+    file = options.config or (words.pop(0) if words else None)
+    if file is None:
+        raise UserError(f"config {options.action} needs --config FILE")
+    resolved = resolve(file, [*words, *overrides])
+    if options.action == "show":
+        print(explain.show(resolved, sources=options.sources, changed=options.changed), end="")
+    elif options.action == "explain":
+        if key is None:
+            raise UserError("config explain needs a KEY, for example train.learning_rate")
+        print(explain.explain(resolved, key))
+    else:
+        print(f"{file}: valid; {resolved.mode_line}")
+    return EXIT_DONE
+
+
+def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
+    from forge.config import resolve
+    from forge.fetch import prepare
+
+    for line in prepare(resolve(options.config, overrides)):
+        print(line)
+    return EXIT_DONE
+
+
+def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
+    _refuse(rest)
+    from forge.runs.run_dir import open_existing
+
+    run = open_existing(options.run_dir)
+    if options.data is None:
+        _print_result(run.path, run.state())
+        return EXIT_DONE
+    from forge.inference import evaluate_run, load_run
+    from forge.runs.tables import scores_table
+
+    columns = {name: getattr(options, name) for name in ("text", "text_pair", "label") if getattr(options, name)}
+    loaded = load_run(run, options.checkpoint)
+    scores = evaluate_run(loaded, options.data, options.split, columns)
+    if options.json:
+        print(json.dumps(dict(scores.figures) | dict(scores.detail), indent=2, ensure_ascii=False))
+    else:
+        print(f"{options.data} with {loaded.checkpoint} of {run.path}")
+        print(scores_table(scores.figures, scores.detail))
+    return EXIT_DONE
+
+
+def _predict(options: argparse.Namespace, rest: list[str]) -> int:
+    _refuse(rest)
+    from forge.runs.run_dir import open_existing
+
+    run = open_existing(options.run_dir)
+    from forge.inference import load_run, predict, rows_to_predict
+
+    loaded = load_run(run, options.checkpoint)
+    for answer in predict(loaded, rows_to_predict(loaded, options.texts, options.file)):
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+    return EXIT_DONE
+
+
+def _export(options: argparse.Namespace, rest: list[str]) -> int:
+    _refuse(rest)
+    from forge.runs.export import export, push
+    from forge.runs.run_dir import open_existing
+
+    folder = Path(options.out)
+    for path in export(open_existing(options.run_dir), folder, options.checkpoint):
+        print(path)
+    if options.push:
+        print(push(folder, options.push, options.private))
+    return EXIT_DONE
+
+
+def _refuse(rest: list[str]) -> None:
+    if rest:
+        raise ConfigError([Problem(f"unknown argument {word}", hint="see --help") for word in rest])
+
+
+def _say(message: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # one voice where several processes meet the same error
+        print(f"forge: {message}" if "\n" not in message else message, file=sys.stderr, flush=True)

@@ -1,0 +1,144 @@
+"""From a file and command-line settings to one checked configuration that knows where each value came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from forge.config.fields import keys
+from forge.config.inherit import ROOT_NAME, configuration_root, entry_file, load_layers
+from forge.config.merge import Merger, Setter, merge_all
+from forge.config.origins import DEFAULT, Origin
+from forge.config.overrides import read_overrides
+from forge.config.problems import describe_errors, where_is
+from forge.config.schema import Section, Settings
+from forge.config.tree import Node, find, plain
+from forge.config.wording import fail
+from forge.core.errors import Problem
+
+WITHOUT_EFFECT = frozenset({"run", "log", "seed", "train.num_workers", "train.threads"})
+"""Keys that do not change what an experiment is: where it goes, what it reports, how fast it runs, and its seed,
+which stands in the run's directory name by itself."""
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """A configuration after inheritance, command line and checks. `origins` and `history` go by dotted leaf path."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    history: Mapping[str, tuple[Setter, ...]]
+    path: Path
+    chain: tuple[Path, ...]
+    mode: str
+    mode_line: str
+
+    @property
+    def name(self) -> str:
+        """The file's path below its `configs` directory, without suffix; its stem if it lies in none."""
+        root = configuration_root(self.path)
+        return self.path.relative_to(root).with_suffix("").as_posix() if root.name == ROOT_NAME else self.path.stem
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings, defaults included, as plain JSON values."""
+        return self.settings.model_dump(mode="json")
+
+    def changed(self) -> dict[str, Any]:
+        """Only what differs from the defaults, and what has none."""
+        return _changed(self.settings, ())
+
+    def digest(self, extra: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Eight hex digits that stand for the experiment: everything but `WITHOUT_EFFECT`, and `extra`."""
+        content = [_canonical(self.settings, ""), sorted(extra.items())]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def resolve(path: str | Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
+    """Reads, merges and checks a configuration. Raises ConfigError with all problems that could be found."""
+    entry = entry_file(path)
+    layers = load_layers(entry)
+    problems: list[Problem] = []
+    top = read_overrides(overrides, problems)
+    merger = Merger()
+    tree = merge_all([layer.node for layer in layers] + ([top] if top else []), merger)
+    if merger.problems:
+        raise fail([*merger.problems, *problems])
+    try:
+        settings = Settings.model_validate(plain(tree))
+    except ValidationError as error:
+        raise fail([*problems, *describe_errors(error, tree, entry)]) from None
+    problems += _refuse_distillation(settings, where_is(tree, ("alpha",), entry))
+    if problems:
+        raise fail(problems)
+    origins = {".".join(leaf): _origin(tree, leaf) for leaf in leaf_paths(settings)}
+    mode, mode_line = _mode(settings, origins)
+    history = {name: tuple(setters) for name, setters in merger.history.items()}
+    chain = tuple(layer.file for layer in layers)
+    return ResolvedConfig(settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line)
+
+
+def leaf_paths(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every value that is not a section or a map with entries."""
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from leaf_paths(getattr(value, name), (*path, name))
+    elif isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from leaf_paths(inner, (*path, name))
+    else:
+        yield path
+
+
+def _refuse_distillation(settings: Settings, where: str) -> list[Problem]:
+    """Until there is a distillation objective: a teacher's weight is not silently ignored."""
+    if settings.alpha == 0:
+        return []
+    message = f"alpha = {settings.alpha} asks for distillation, which this version does not have yet"
+    return [Problem(message, where, "set alpha: 0.0")]
+
+
+def _origin(tree: Node, path: tuple[str, ...]) -> Origin:
+    node = find(tree, path)
+    return node.origin if node else DEFAULT
+
+
+def _mode(settings: Settings, origins: Mapping[str, Origin]) -> tuple[str, str]:
+    mode = "kd" if settings.alpha > 0 else "sft"
+    return mode, f"{mode}, because alpha = {settings.alpha} ({origins['alpha'].short})"
+
+
+def _changed(section: Section, path: tuple[str, ...]) -> dict[str, Any]:
+    different: dict[str, Any] = {}
+    values = section.model_dump(mode="json")
+    for name in type(section).model_fields:
+        key, value = keys()[".".join((*path, name))], getattr(section, name)
+        if isinstance(value, Section):
+            inner = _changed(value, (*path, name))
+            if inner or key.required:
+                different[name] = inner
+        elif key.required or value != key.default or _order(value) != _order(key.default):
+            different[name] = values[name]
+    return different
+
+
+def _order(value: object) -> list[str]:
+    return list(value) if isinstance(value, dict) else []
+
+
+def _canonical(value: object, path: str) -> Any:
+    """JSON in which the order of a user's own map counts (its first entry chooses the best checkpoint)."""
+    if isinstance(value, BaseModel):
+        names = {name: f"{path}.{name}".removeprefix(".") for name in type(value).model_fields}
+        kept = {name: full for name, full in names.items() if full not in WITHOUT_EFFECT}
+        return {name: _canonical(getattr(value, name), full) for name, full in kept.items()}
+    if isinstance(value, dict):
+        return [[key, _canonical(inner, path)] for key, inner in value.items()]
+    return [_canonical(item, path) for item in value] if isinstance(value, list | tuple) else value

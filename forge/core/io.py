@@ -1,0 +1,61 @@
+"""Writing files so that a crash leaves the old content or the new, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from forge.core.errors import StorageError
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+def fsync_file(path: Path) -> None:
+    """Force a file's content, or a directory's entries, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step: temporary file, fsync, rename, fsync of the directory."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_file(path.parent)
+
+
+def to_json(value: object) -> str:
+    """JSON for people: two spaces, keys in the order given, a final newline; NaN is refused."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace `path` by `value` as JSON, atomically."""
+    write_atomic(path, to_json(value))
+
+
+@contextmanager
+def storage_errors(doing: str) -> Iterator[None]:
+    """Turn a full or unwritable disk inside the block into one StorageError that says what was being done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_ERRORS or isinstance(error, PermissionError):
+            where = f" ({error.filename})" if error.filename else ""
+            message = f"cannot write while {doing}: {os.strerror(error.errno or 0)}{where}"
+            raise StorageError(f"{message}; the last good checkpoint stays, run again when there is room") from error
+        raise

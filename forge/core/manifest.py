@@ -1,0 +1,48 @@
+"""A checkpoint's manifest: the size and sha256 of every file, written last, so that damage never loads silently."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from forge.core.hashing import file_sha256
+from forge.core.io import fsync_file, to_json
+
+MANIFEST = "manifest.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "trainer_state.json"
+WEIGHTS_FILE = "model.safetensors"
+RESUME_ONLY = frozenset({MANIFEST, OPTIMIZER_FILE, STATE_FILE})  # what using the model does not need
+
+
+def seal(folder: Path, about: dict[str, Any]) -> None:
+    """Force every file of `folder` onto the disk and write the manifest that names them, last."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            fsync_file(path)
+            files[str(path.relative_to(folder))] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+    manifest = folder / MANIFEST
+    manifest.write_text(to_json(about | {"files": files}), encoding="utf-8")
+    fsync_file(manifest)
+    fsync_file(folder)
+
+
+def verify(folder: Path) -> str:
+    """What is wrong with a checkpoint, or an empty text: every file must have its recorded size and sha256."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name, expected in manifest["files"].items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != expected["size"]:
+                return f"{name} has {path.stat().st_size} bytes, not {expected['size']}"
+            if file_sha256(path) != expected["sha256"]:
+                return f"{name} has changed (sha256 differs)"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return f"{MANIFEST} cannot be read"
+    return ""

@@ -1,0 +1,1 @@
+"""Networks: found, loaded, or built tiny."""

@@ -1,0 +1,106 @@
+"""Everything that can be found wrong, or found done, before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from forge.config import ResolvedConfig
+from forge.config.schema import Data
+from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Wanted, locate
+from forge.core.errors import ConfigError, Problem, UserError
+from forge.runs.run_dir import RunDirectory, run_path
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Where the parts of a run are, and where the run goes."""
+
+    resolved: ResolvedConfig
+    model: Asset
+    data: Asset | None  # None where splits are files
+    run: RunDirectory
+
+    @property
+    def stand_ins(self) -> list[Asset]:
+        """The embedded assets that take another's place in this run."""
+        return [asset for asset in (self.model, self.data) if asset and asset.stand_in]
+
+
+def preflight(resolved: ResolvedConfig) -> Preflight:
+    """Find the assets and the run directory. Raises UserError with every problem of the configuration found here."""
+    settings = resolved.settings
+    problems = [*_data_problems(resolved), *_sink_problems(resolved)]
+    if problems:
+        raise ConfigError(problems)
+    smoke = settings.train.max_steps is not None and settings.train.max_steps <= SMOKE_STEPS
+    model = _at(resolved, "model.name", wanted_model(resolved), smoke)
+    data = _at(resolved, "data.name", wanted_data(settings.data), smoke) if _is_named(resolved) else None
+    stood_in = {asset.asked: asset.location for asset in (model, data) if asset and asset.stand_in}
+    path = run_path(settings.run.dir, resolved.name, settings.seed, resolved.digest(stood_in))
+    return Preflight(resolved, model, data, RunDirectory(path))
+
+
+def wanted_model(resolved: ResolvedConfig) -> Wanted:
+    """The model that the configuration asks for."""
+    model = resolved.settings.model
+    return Wanted("model", model.name, model.revision, model.stand_in)
+
+
+def wanted_data(data: Data) -> Wanted:
+    """The data set that the configuration asks for; files stand for themselves."""
+    subsets = (data.subset,) if data.subset else ()
+    return Wanted("dataset", data.name or str(data.train), data.revision, data.stand_in, subsets)
+
+
+def _is_named(resolved: ResolvedConfig) -> bool:
+    return bool(resolved.settings.data.name) or resolved.settings.assets == "embedded"
+
+
+def _at(resolved: ResolvedConfig, key: str, wanted: Wanted, smoke: bool) -> Asset:
+    """Locate an asset; an error says which line of which file asked for it."""
+    try:
+        return locate(wanted, resolved.settings.assets, smoke)
+    except UserError as error:
+        origin = resolved.origins.get(key)
+        raise ConfigError([Problem(str(error), str(origin) if origin else "")]) from error
+
+
+def _data_problems(resolved: ResolvedConfig) -> Iterator[Problem]:
+    data = resolved.settings.data
+    if data.name and data.name.startswith(EMBEDDED_PREFIX) and data.name != "embedded/nli":
+        yield _problem(resolved, "data.name", f"there is no {data.name}; the embedded data set is embedded/nli")
+    kind = f"a split of {data.name}" if data.name else "a .jsonl, .csv, .tsv or .parquet file"
+    if not data.train:
+        yield _problem(resolved, "data.train", f"data.train is not set; name {kind}")
+    if not data.validation:
+        yield _problem(resolved, "data.validation", f"data.validation is not set; name {kind}")
+    if _is_named(resolved):
+        return
+    for key, reference in _split_files(data):
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            yield _problem(resolved, key, f"{key}: no such file: {reference} (looked at {path.absolute()})")
+
+
+def _split_files(data: Data) -> Iterator[tuple[str, str]]:
+    for role, value in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        if isinstance(value, str):
+            yield f"data.{role}", value
+        for name, reference in (value or {}).items() if isinstance(value, dict) else ():
+            yield f"data.{role}.{name}", reference
+
+
+def _sink_problems(resolved: ResolvedConfig) -> Iterator[Problem]:
+    for sink in resolved.settings.log.sinks:
+        if find_spec(sink) is None:
+            message = f"log.sinks: {sink} is not installed; pip install 'forge-distill[{sink}]', or take it out"
+            yield _problem(resolved, "log.sinks", message)
+
+
+def _problem(resolved: ResolvedConfig, key: str, message: str) -> Problem:
+    origin = resolved.origins.get(key)
+    where = str(origin) if origin and origin.kind != "default" else str(resolved.path)
+    return Problem(message, where)

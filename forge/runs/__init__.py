@@ -1,0 +1,1 @@
+"""The run directory: what a run leaves behind, and every way to look at it."""

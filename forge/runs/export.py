@@ -1,0 +1,42 @@
+"""Turn a run's best checkpoint into a folder to share, and push it to the hub when told to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from forge.core.errors import CheckpointError, UserError
+from forge.core.io import storage_errors
+from forge.core.manifest import RESUME_ONLY, verify
+from forge.runs.card import model_card
+from forge.runs.run_dir import RunDirectory
+
+
+def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
+    """Copy the model files of a verified checkpoint to `out` and write a model card; returns what was written."""
+    checkpoint = run.checkpoint(which)
+    if damage := verify(checkpoint):
+        raise CheckpointError(f"{checkpoint}  is damaged: {damage}; try --checkpoint last, or an earlier step")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out: {out} is not empty; give a new directory")
+    with storage_errors(f"exporting to {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        for path in sorted(checkpoint.iterdir()):
+            if path.name not in RESUME_ONLY:
+                shutil.copy2(path, out / path.name)
+        name = run.metadata()["name"].replace("/", "-")
+        (out / "README.md").write_text(model_card(name, run.metadata(), run.state()), encoding="utf-8")
+    return sorted(out.iterdir())
+
+
+def push(folder: Path, repository: str, private: bool) -> str:
+    """Upload an exported folder; returns its address. Uses the login that `hf auth login` stored."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repository, folder_path=folder))
+    except Exception as error:  # network, login and permission errors all end here
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"--push: cannot upload to {repository}: {reason}; the export is in {folder}") from error

@@ -1,0 +1,63 @@
+"""What a run should be able to say about itself later: versions, code, machine, job."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import forge
+
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "pydantic")
+# An allow-list: an environment holds secrets, so nothing else of it is ever written down.
+ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_NODELIST", "SLURM_RESTART_COUNT")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, Forge and the libraries that decide the numbers."""
+    found = {"python": platform.python_version(), "forge": forge.__version__}
+    return found | {name: metadata.version(name) for name in LIBRARIES}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the code and whether it was changed since; empty outside a checkout."""
+    folder = Path(forge.__file__).parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return {}
+    return {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def job() -> dict[str, Any]:
+    """This life: process, command and Slurm ids."""
+    wanted = {name: os.environ[name] for name in (*ENVIRONMENT, *SLURM) if name in os.environ}
+    return {"pid": os.getpid(), "command": [Path(sys.argv[0]).name, *sys.argv[1:]], "environment": wanted}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        result = subprocess.run(  # noqa: S603 - fixed program, fixed arguments
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

@@ -1,0 +1,202 @@
+"""The run directory: named by what it is, claimed by one process, readable while it grows.
+
+runs/<config path>/<seed>-<hash of the resolved settings>/ holds output.log, run_metadata.json, training_state.json,
+metrics.jsonl, checkpoint-N/ and report.html. The same settings give the same directory, so starting again continues.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from forge.core.errors import ForgeError, UserError
+from forge.core.io import storage_errors, to_json, write_json
+
+METADATA = "run_metadata.json"
+STATE = "training_state.json"
+LOG = "output.log"
+METRICS = "metrics.jsonl"
+REPORT = "report.html"
+LOCK = ".lock"
+LATEST = "latest"
+
+Status = Literal["running", "completed", "failed", "interrupted"]
+
+
+class RunDirectory:
+    """One run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether a life of this run got as far as writing its metadata."""
+        return (self.path / METADATA).is_file()
+
+    def metadata(self) -> dict[str, Any]:
+        """What run_metadata.json holds. Raises UserError where it cannot be read."""
+        return read_json(self.path / METADATA)
+
+    def state(self) -> dict[str, Any]:
+        """What training_state.json holds; empty before the first one."""
+        return read_json(self.path / STATE) if (self.path / STATE).is_file() else {}
+
+    @property
+    def completed(self) -> bool:
+        """Whether the run has reached its end."""
+        return self.state().get("status") == "completed"
+
+    def claim(self) -> None:
+        """Make the directory and lock it against a second process. Raises UserError, leaving nothing behind."""
+        created = _first_missing(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            if created and created.exists():
+                shutil.rmtree(created, ignore_errors=True)
+            raise UserError(f"run.dir: cannot write to {self.path}: {os.strerror(error.errno or 0)}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            self._lock = None
+            raise UserError(f"{self.path}  is in use by another process; wait for it, or stop it") from error
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def begin_life(self, facts: Mapping[str, Any], life: Mapping[str, Any]) -> None:
+        """Write the metadata before step 1; on a later life only append to the list of lives."""
+        record = self.metadata() if self.exists else dict(facts) | {"lives": []}
+        record["lives"].append(dict(life) | {"started": now(), "ended": None, "why": None})
+        with storage_errors(f"writing {METADATA}"):
+            write_json(self.path / METADATA, record)
+            _point_latest(self.path)
+
+    def end_life(self, why: str) -> None:
+        """Note when and why this life ended."""
+        record = self.metadata()
+        record["lives"][-1].update(ended=now(), why=why)
+        with storage_errors(f"writing {METADATA}"):
+            write_json(self.path / METADATA, record)
+
+    def write_state(self, state: Mapping[str, Any], durable: bool = True) -> None:
+        """Replace training_state.json."""
+        path = self.path / STATE
+        with storage_errors(f"writing {STATE}"):
+            if durable:
+                write_json(path, state)
+                return
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(to_json(state), encoding="utf-8")
+            temporary.replace(path)
+
+    def checkpoint(self, which: str = "best") -> Path:
+        """Directory of the `best` or `last` checkpoint, or of the one at a step. Raises UserError."""
+        state = self.state()
+        best = state.get("best")
+        name = {"best": best and f"checkpoint-{best['step']}", "last": state.get("checkpoint")}.get(
+            which, f"checkpoint-{which.removeprefix('checkpoint-')}"
+        )
+        if not name or not (self.path / name).is_dir():
+            have = sorted(path.name for path in self.path.glob("checkpoint-*"))
+            raise UserError(f"{self.path}  has no checkpoint '{which}'; there are: {', '.join(have) or 'none yet'}")
+        return self.path / name
+
+
+def open_existing(path: str | Path) -> RunDirectory:
+    """A run that is already there. Raises UserError that says what a run directory looks like."""
+    run = RunDirectory(Path(path).expanduser())
+    if not run.exists:
+        raise UserError(f"{path}  is not a run directory: it has no {METADATA}")
+    return run
+
+
+def run_path(base: str, name: str, seed: int, digest: str) -> Path:
+    """Where a run with these settings lives."""
+    return Path(base).expanduser() / name / f"{seed}-{digest}"
+
+
+def check_room(path: Path, needed_bytes: int) -> None:
+    """Refuse to start where the disk is too full for the checkpoints or cannot be written. Leaves nothing behind."""
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"run.dir: {existing} is a file, not a directory")
+    probe = existing / f".forge-write-test.{os.getpid()}"
+    try:
+        probe.write_bytes(b"x" * 4096)
+    except OSError as error:
+        raise UserError(f"run.dir: cannot write to {existing}: {os.strerror(error.errno or 0)}") from error
+    finally:
+        if probe.exists():
+            probe.unlink()
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes:
+        raise UserError(
+            f"run.dir: the disk of {existing} has {megabytes(free)} free, the run's checkpoints need about "
+            f"{megabytes(needed_bytes)}; make room, or move the runs with run.dir=…"
+        )
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.2f} GB"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a run directory. Raises UserError where it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}  cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}  does not hold a JSON object")
+    return value
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def outcome(error: BaseException | None) -> tuple[Status, str]:
+    """How a life ended, for the state and for the list of lives."""
+    if error is None:
+        return "completed", "completed"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "interrupted from the keyboard"
+    first = str(error).splitlines()[0] if str(error) else ""
+    return "failed", first if isinstance(error, ForgeError) else f"{type(error).__name__}: {first}"
+
+
+def _first_missing(path: Path) -> Path | None:
+    missing = None
+    while not path.exists():
+        missing, path = path, path.parent
+    return missing
+
+
+def _point_latest(path: Path) -> None:
+    """Point the `latest` link beside a run at it; where links are not to be had, do without."""
+    link, temporary = path.parent / LATEST, path.parent / f".{LATEST}.{os.getpid()}"
+    try:
+        temporary.symlink_to(path.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+

@@ -1,0 +1,92 @@
+"""Optional trackers beside metrics.jsonl. Each is off unless `log.sinks` names it, and none asks for a login."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from forge.core.errors import UserError
+from forge.core.events import Evaluated, Event, Finished, StepLogged
+
+Record = Callable[[Mapping[str, float], int], None]
+
+
+class Tracker:
+    """Hands figures to one tracking library."""
+
+    def __init__(self, record: Record, close: Callable[[], None]) -> None:
+        self._record, self._close = record, close
+
+    def __call__(self, event: Event) -> None:
+        """Forward logged steps and evaluations; close at the end."""
+        match event:
+            case StepLogged(figures=figures, step=step, speed=speed):
+                named = {f"train/{name}": value for name, value in figures.items()}
+                self._record(named | {f"speed/{name}": value for name, value in speed.items()}, step)
+            case Evaluated(figures=figures, step=step, split=split):
+                self._record({f"{split}/{name}": value for name, value in figures.items()}, step)
+            case Finished():
+                self._close()
+
+
+def _tensorboard(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:  # noqa: ARG001
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(run_dir / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def record(figures: Mapping[str, float], step: int) -> None:
+        for tag, value in figures.items():
+            writer.add_scalar(tag, value, step)  # type: ignore[no-untyped-call]
+
+    return Tracker(record, writer.close)  # type: ignore[no-untyped-call]
+
+
+def _trackio(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:
+    import trackio
+
+    trackio.init(project="forge", name=f"{name}/{run_dir.name}", config=dict(settings), resume="allow")
+    return Tracker(lambda figures, step: trackio.log(dict(figures), step=step), trackio.finish)
+
+
+def _wandb(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:
+    import wandb
+
+    mode = None if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") else "offline"
+    run = wandb.init(
+        project="forge", name=name, id=run_dir.name, resume="allow", dir=run_dir, config=dict(settings), mode=mode
+    )
+    return Tracker(lambda figures, step: run.log(dict(figures), step=step), run.finish)
+
+
+def _mlflow(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:
+    import mlflow
+
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(f"sqlite:///{(run_dir / 'mlflow.db').absolute()}")
+    mlflow.set_experiment("forge")
+    mlflow.start_run(run_name=name)
+    mlflow.log_dict(dict(settings), "config.json")
+    return Tracker(lambda figures, step: mlflow.log_metrics(dict(figures), step=step), mlflow.end_run)
+
+
+MAKERS: Mapping[str, Callable[[Path, str, Mapping[str, Any]], Tracker]] = {
+    "tensorboard": _tensorboard,
+    "trackio": _trackio,
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+}
+
+
+def make_trackers(names: list[str], run_dir: Path, name: str, settings: Mapping[str, Any]) -> list[Tracker]:
+    """Trackers by name. Raises UserError with the install command for one that is not installed."""
+    trackers = []
+    for tracker in names:
+        try:
+            trackers.append(MAKERS[tracker](run_dir, name, settings))
+        except ImportError as error:
+            raise UserError(
+                f"log.sinks: {tracker} is not installed; pip install 'forge-distill[{tracker}]', or take it out"
+            ) from error
+    return trackers

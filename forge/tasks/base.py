@@ -1,0 +1,73 @@
+"""The contract between a task and the rest: data in, tensors between, figures out.
+
+Shape letters of this package: N examples of a split, B examples of a batch, L tokens, C labels.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
+
+import torch
+from datasets import Dataset
+
+Batch = dict[str, torch.Tensor]
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one split was measured to be: figures by name, and tables that explain them."""
+
+    figures: Mapping[str, float]
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Encoded splits, ready to collate. Each data set has a column `length` (tokens)."""
+
+    train: Dataset | None
+    validation: Mapping[str, Dataset]
+    test: Mapping[str, Dataset]
+    fingerprints: Mapping[str, str]  # split → what its content is, to refuse a silent change
+    notices: tuple[str, ...] = ()
+
+
+class Task(Protocol):
+    """One problem. `train` and `objectives` see a task only through this."""
+
+    name: str
+
+    def collate(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
+        """Pad rows of an encoded data set into one batch of tensors."""
+        ...
+
+    def infer(self, model: torch.nn.Module, batch: Batch) -> list[Any]:
+        """One output for each example of the batch, on the CPU, in order."""
+        ...
+
+    def score(self, outputs: Iterable[Any], data: Dataset) -> Scores:
+        """Compare the outputs of all N examples, in order, with the data."""
+        ...
+
+
+HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
+"""Which way each figure improves; `evaluate.metric` takes one of these."""
+
+
+@lru_cache(maxsize=32)
+def _accepted(model_class: type) -> frozenset[str]:
+    return frozenset(inspect.signature(model_class.forward).parameters)  # type: ignore[attr-defined]
+
+
+def forward(model: torch.nn.Module, batch: Batch) -> Any:
+    """Call the model with those inputs of the batch that it knows (DistilBERT, for one, has no token types)."""
+    bare = model
+    while isinstance(getattr(bare, "module", None), torch.nn.Module):
+        bare = bare.module  # DDP and its like wrap the model and hide its signature
+    accepted = _accepted(type(bare))
+    return model(**{name: tensor for name, tensor in batch.items() if name in accepted and name != "labels"})

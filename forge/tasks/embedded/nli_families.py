@@ -1,0 +1,236 @@
+"""One small function a phenomenon: draw a hypothesis, then build a premise that gives it the wanted label.
+
+The hypothesis is drawn before anything looks at the label, so it says nothing about the label on its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from forge.tasks.embedded import nli_lexicon as lexicon
+from forge.tasks.embedded.nli_logic import QUANTIFIERS, Relation, judge, quantified_premises
+
+T = TypeVar("T")
+EQUAL, FORWARD, REVERSE = Relation.EQUAL, Relation.FORWARD, Relation.REVERSE
+EXCLUSIVE, COMPLEMENT, INDEPENDENT = Relation.EXCLUSIVE, Relation.COMPLEMENT, Relation.INDEPENDENT
+
+
+class Draw:
+    """Random choices that are the same on every Python: only ``random()`` of a seeded generator is used."""
+
+    def __init__(self, seed: str, difficulty: float, rare_share: float) -> None:
+        self._random = random.Random(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
+        self.difficulty = difficulty
+        self.rare_share = rare_share
+
+    def below(self, n: int) -> int:
+        """A whole number from 0 to n - 1."""
+        return int(self._random.random() * n)
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return self._random.random() < probability
+
+    def hard(self) -> bool:
+        """Should this step be a hard one?"""
+        return self.chance(self.difficulty)
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of the options, each as likely."""
+        return options[int(self._random.random() * len(options))]
+
+    def word(self, words: Sequence[T]) -> T:
+        """One word of a lexicon list: an everyday one, or a rare one with the genre's share."""
+        everyday = -(-3 * len(words) // 4)
+        if everyday < len(words) and self.chance(self.rare_share):
+            return words[everyday + self.below(len(words) - everyday)]
+        return words[self.below(everyday)]
+
+    def other(self, words: Sequence[T], *taken: T) -> T:
+        """A word that is none of those already taken."""
+        while (word := self.word(words)) in taken:
+            pass
+        return word
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement said to hold and said not to; ``denied`` is empty where English has no plain way to deny it."""
+
+    said: str
+    denied: str = ""
+
+    def text(self, holds: bool, draw: Draw) -> str:
+        """As a sentence, sometimes turned around by "it is false that" when the draw is a hard one."""
+        if self.denied and draw.chance(0.3 * draw.difficulty):
+            return self.turned(holds)
+        return self.said if holds else self.denied
+
+    def turned(self, holds: bool) -> str:
+        """The same, by denying its opposite."""
+        return f"it is false that {self.denied if holds else self.said}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A premise and a hypothesis in words, what the pair exercises, and a sentence that changes nothing."""
+
+    premise: str
+    hypothesis: str
+    phenomenon: str
+    decoy: str = ""
+
+
+Family = Callable[[Draw, str], Pair]
+# A premise in the making: its relation to the hypothesis's statement, and how to say it.
+Move = tuple[Relation, Callable[[], Statement]]
+
+
+def assemble(draw: Draw, label: str, hypothesis: Statement, moves: Sequence[Move], tag: str, decoy: str = "") -> Pair:
+    """Say or deny the hypothesis, then choose a premise among the moves that give it the label."""
+    hypothesis_holds = draw.chance(0.5)
+    hypothesis_text = hypothesis.text(hypothesis_holds, draw)
+    while True:
+        relation, build = draw.pick(moves)
+        premise_holds = draw.chance(0.5)
+        if judge(relation, premise_holds, hypothesis_holds) != label:
+            continue
+        premise = build()
+        if premise_holds or premise.denied:
+            text = premise.text(premise_holds, draw)
+            if text == hypothesis_text:
+                text = premise.turned(premise_holds)
+            return Pair(text, hypothesis_text, tag, decoy)
+
+
+def _social(draw: Draw, agent: str, verb: str, patient: str) -> Statement:
+    """Who did what to whom, in the active or the passive voice."""
+    past = lexicon.SOCIAL_PAST[verb]
+    if draw.chance(0.4):
+        return Statement(f"the {patient} was {past} by the {agent}", f"the {patient} was not {past} by the {agent}")
+    return Statement(f"the {agent} {past} the {patient}", f"the {agent} did not {verb} the {patient}")
+
+
+def role(draw: Draw, label: str) -> Pair:
+    """Word order, passives, and the words everybody and nobody."""
+    agent, verb = draw.word(lexicon.PERSONS), draw.word(lexicon.SOCIAL_VERBS)
+    patient = draw.other(lexicon.PERSONS, agent)
+    past = lexicon.SOCIAL_PAST[verb]
+    third = draw.other(lexicon.PERSONS, agent, patient)
+    moves: list[Move] = [
+        (EQUAL, lambda: _social(draw, agent, verb, patient)),
+        (INDEPENDENT, lambda: _social(draw, patient, verb, agent)),
+        (INDEPENDENT, lambda: _social(draw, patient, verb, agent)),
+        (FORWARD, lambda: Statement(f"everybody {past} the {patient}")),
+        (EXCLUSIVE, lambda: Statement(f"nobody {past} the {patient}")),
+        (EXCLUSIVE, lambda: Statement(f"the {agent} {past} nobody")),
+        (INDEPENDENT, lambda: Statement(draw.pick((f"nobody {past} the {agent}", f"everybody {past} the {agent}")))),
+    ]
+    decoy = _social(draw, patient, verb, third).text(draw.chance(0.5), draw)
+    return assemble(draw, label, _social(draw, agent, verb, patient), moves, "role", decoy)
+
+
+def relative_clause(draw: Draw, label: str) -> Pair:
+    """The words of the hypothesis stand side by side in the premise, and yet it need not follow."""
+    first, verb, other_verb = (draw.word(lexicon.PERSONS), draw.word(lexicon.SOCIAL_VERBS), "")
+    second = draw.other(lexicon.PERSONS, first)
+    third = draw.other(lexicon.PERSONS, first, second)
+    other_verb = draw.other(lexicon.SOCIAL_VERBS, verb)
+    past, other_past = lexicon.SOCIAL_PAST[verb], lexicon.SOCIAL_PAST[other_verb]
+    main = f"did not {verb} the {second}", f"{past} the {second}"
+    inner = f"who did not {verb} the {second}", f"who {past} the {second}"
+    aside = draw.pick((f"near the {third}", f"who {other_past} the {third}"))
+    tail = f"{other_past} the {third}"
+    moves: list[Move] = [
+        (EQUAL, lambda: Statement(f"the {first} {aside} {main[1]}", f"the {first} {aside} {main[0]}")),
+        (EQUAL, lambda: Statement(f"the {first} {inner[1]} {tail}", f"the {first} {inner[0]} {tail}")),
+        (INDEPENDENT, lambda: Statement(f"the {third} {inner_of(first)} {main[1]}")),
+        (INDEPENDENT, lambda: Statement(f"the {third} {inner_of(first)} {main[1]}")),
+    ]
+
+    def inner_of(person: str) -> str:
+        return draw.pick((f"near the {person}", f"who {other_past} the {person}"))
+
+    return _unwrapped(draw, label, _social(draw, first, verb, second), moves, "relative_clause")
+
+
+def embedding(draw: Draw, label: str) -> Pair:
+    """Verbs that make their clause true against verbs that leave it open."""
+    agent, verb = draw.word(lexicon.PERSONS), draw.word(lexicon.SOCIAL_VERBS)
+    patient = draw.other(lexicon.PERSONS, agent)
+    judge_of_it = draw.other(lexicon.PERSONS, agent, patient)
+
+    def told(verbs: Sequence[str]) -> Statement:
+        clause, attitude = _social(draw, agent, verb, patient), draw.word(verbs)
+        said, denied = (f"the {judge_of_it} {attitude} that {text}" for text in (clause.said, clause.denied))
+        return Statement(said, denied)
+
+    moves: list[Move] = [
+        (EQUAL, lambda: told(lexicon.FACTIVES)),
+        (INDEPENDENT, lambda: told(lexicon.NON_FACTIVES)),
+    ]
+    return _unwrapped(draw, label, _social(draw, agent, verb, patient), moves, "embedding")
+
+
+def _unwrapped(draw: Draw, label: str, hypothesis: Statement, moves: Sequence[Move], tag: str) -> Pair:
+    """As ``assemble``, but never with "it is false that", which would deny the premise's other half as well."""
+    difficulty, draw.difficulty = draw.difficulty, 0.0
+    try:
+        return assemble(draw, label, hypothesis, moves, tag)
+    finally:
+        draw.difficulty = difficulty
+
+
+def article(words: str) -> str:
+    """The words with "a" or "an" before them."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def thing(draw: Draw, label: str) -> Pair:
+    """Kinds of things and adjectives: what holds of a red poodle holds of a dog, and not the other way round."""
+    person, (verb, past) = draw.word(lexicon.PERSONS), draw.word(lexicon.OBJECT_VERBS)
+    parent = draw.word(tuple(lexicon.THINGS))
+    child = draw.word(lexicon.THINGS[parent])
+    lists = lexicon.COLOURS, lexicon.QUALITIES
+    mine, others = lists if draw.chance(0.5) else lists[::-1]
+    adjective, extra = draw.word(mine), draw.word(others)
+    other_of_mine = draw.other(mine, adjective)
+    someone_else = draw.other(lexicon.PERSONS, person)
+    by_kind, specific = draw.chance(0.5), draw.chance(0.5)
+    both = draw.hard() and draw.chance(0.5)  # kind and adjective change together
+    noun = child if specific and by_kind else parent
+    with_adjective = (not by_kind and specific) or (both and by_kind)
+
+    def owns(noun: str, *adjectives: str, who: str = person) -> Statement:
+        what = article(" ".join((*adjectives, noun)))
+        none = f"the {who} {past} no {' '.join((*adjectives, noun))}"
+        return Statement(f"the {who} {past} {what}", none if draw.chance(0.3) else f"the {who} did not {verb} {what}")
+
+    own = (adjective,) if with_adjective else ()
+    moves: list[Move] = [
+        (EQUAL, lambda: owns(noun, *own)),
+        (INDEPENDENT, lambda: owns(noun, *own, who=someone_else)),
+    ]
+    if noun == child:
+        moves.append((INDEPENDENT, lambda: owns(draw.other(lexicon.THINGS[parent], child), *own)))
+        moves.append((REVERSE, lambda: owns(parent, *own)))
+    else:
+        moves.append((FORWARD, lambda: owns(draw.word(lexicon.THINGS[parent]), *own)))
+    if with_adjective:
+        moves.append((FORWARD, lambda: owns(noun, *sorted((extra, *own), key=lexicon.COLOURS.__contains__))))
+        moves += [(REVERSE, lambda: owns(noun)), (INDEPENDENT, lambda: owns(noun, draw.pick((extra, other_of_mine))))]
+        if noun == child:
+            moves.append((REVERSE, lambda: owns(parent)))
+        else:
+            moves.append((INDEPENDENT, lambda: owns(child)))
+    else:
+        moves.append((FORWARD, lambda: owns(noun, extra)))
+        if noun == child:
+            moves.append((INDEPENDENT, lambda: owns(parent, extra)))
+    decoy = owns(noun, *own, who=draw.other(lexicon.PERSONS, person, someone_else)).text(draw.chance(0.5), draw)
+    tag = "modifier" if with_adjective else "hypernym"
+    return assemble(draw, label, owns(noun, *own), moves, tag, decoy)

@@ -1,0 +1,61 @@
+"""Texts become token ids once, before training; large sets are kept memory-mapped on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from datasets import config as datasets_config
+from transformers import PreTrainedTokenizerBase
+
+from forge.core.hashing import digest
+
+IN_MEMORY_ROWS = 50_000  # below this, encoding again is quicker than a file is worth
+
+
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    columns: Mapping[str, Sequence[Any]],
+    max_length: int,
+    key: object,
+) -> Dataset:
+    """Encode `text` (and `text_pair`); other columns travel along. Adds `length` in tokens.
+
+    `key` says what determines the result; sets above IN_MEMORY_ROWS are encoded once per key and machine.
+    """
+    rows = len(columns["text"])
+
+    def encode(batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        pairs = list(batch["text_pair"]) if "text_pair" in batch else None
+        encoded = tokenizer(list(batch["text"]), pairs, truncation="longest_first", max_length=max_length, padding=False)
+        out = {name: encoded[name] for name in encoded if name != "attention_mask"}
+        return out | {"length": [len(ids) for ids in encoded["input_ids"]]}
+
+    kept = {name: values for name, values in columns.items() if name not in {"text", "text_pair"}}
+    if rows <= IN_MEMORY_ROWS:
+        return Dataset.from_dict(encode(columns) | kept)
+    folder = Path(datasets_config.HF_DATASETS_CACHE) / "forge-encoded"
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = folder / f"{digest([key, max_length, tokenizer.name_or_path, len(tokenizer)], 24)}.arrow"
+    if cache.is_file():
+        return Dataset.from_file(str(cache))
+    temporary = cache.with_suffix(f".{os.getpid()}.tmp")
+    table = Dataset.from_dict(dict(columns))
+    dropped = [name for name in ("text", "text_pair") if name in columns]
+    table.map(encode, batched=True, remove_columns=dropped, cache_file_name=str(temporary), desc="encoding")
+    temporary.replace(cache)
+    return Dataset.from_file(str(cache))
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    """Right-pad sequences of ids to one tensor of shape (B, L), L the longest."""
+    longest = max(len(sequence) for sequence in sequences)
+    padded_BL = np.full((len(sequences), longest), value, dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        padded_BL[row, : len(sequence)] = sequence
+    return torch.from_numpy(padded_BL)

@@ -1,0 +1,110 @@
+"""Checkpoints that are whole or absent: temporary directory, fsync, manifest last, rename, prune.
+
+A `checkpoint-N/` is a model that `from_pretrained` loads, plus `optimizer.safetensors`, `trainer_state.json` and
+`manifest.json` (size and sha256 of every file). Loading verifies the manifest and walks back to the newest good one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from forge.core.errors import CheckpointError
+from forge.core.io import fsync_file, storage_errors
+from forge.core.manifest import OPTIMIZER_FILE, seal, verify
+
+PREFIX = "checkpoint-"
+TEMPORARY = ".saving-"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The checkpoint to continue from, None for a fresh start, and what was passed over on the way to it."""
+
+    path: Path | None
+    skipped: tuple[str, ...] = ()
+
+
+class CheckpointStore:
+    """The checkpoints of one run directory."""
+
+    def __init__(self, run_dir: Path, keep: int) -> None:
+        self.run_dir = run_dir
+        self.keep = keep
+
+    def save(self, step: int, write: Callable[[Path], None], about: dict[str, Any]) -> str:
+        """Let `write` fill a directory, then publish it as `checkpoint-<step>`; returns that name."""
+        name = f"{PREFIX}{step}"
+        temporary = self.run_dir / f"{TEMPORARY}{name}.{os.getpid()}"
+        with storage_errors(f"saving {name}"):
+            try:
+                temporary.mkdir()
+                write(temporary)
+                seal(temporary, {"step": step} | about)
+                final = self.run_dir / name
+                if final.exists():  # left by a life that did not get to report it; this one is newer and whole
+                    shutil.rmtree(final)
+                temporary.rename(final)
+                fsync_file(self.run_dir)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return name
+
+    def names(self) -> list[str]:
+        """Names of all published checkpoints, oldest first."""
+        steps = [path.name.removeprefix(PREFIX) for path in self.run_dir.glob(f"{PREFIX}*") if path.is_dir()]
+        return [f"{PREFIX}{step}" for step in sorted(int(step) for step in steps if step.isdigit())]
+
+    def newest_good(self) -> Found:
+        """The newest checkpoint whose manifest verifies. Raises CheckpointError when some exist and none is good."""
+        skipped: list[str] = []
+        for name in reversed(self.names()):
+            if damage := verify(self.run_dir / name):
+                skipped.append(f"{name} is damaged and was passed over: {damage}")
+                continue
+            return Found(self.run_dir / name, tuple(skipped))
+        if skipped:
+            raise CheckpointError(
+                f"{self.run_dir}  has no good checkpoint: {'; '.join(skipped)}; delete the directory to start again"
+            )
+        return Found(None)
+
+    def prune(self, protect: Collection[str]) -> None:
+        """Delete all but the newest `keep` checkpoints and those in `protect`."""
+        for name in self.names()[: -self.keep]:
+            if name not in protect:
+                shutil.rmtree(self.run_dir / name, ignore_errors=True)
+
+    def clean(self) -> None:
+        """Delete what an interrupted save left behind."""
+        for path in self.run_dir.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def save_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, folder: Path) -> None:
+    """Every tensor of the optimizer's state, named `<slot>:<parameter>`."""
+    tensors = {
+        f"{slot}:{name}": value.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        for slot, value in optimizer.state.get(parameter, {}).items()
+    }
+    save_file(tensors, folder / OPTIMIZER_FILE)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, folder: Path) -> None:
+    """Put back what `save_optimizer` wrote."""
+    parameters = dict(model.named_parameters())
+    for key, value in load_file(folder / OPTIMIZER_FILE).items():
+        slot, name = key.split(":", maxsplit=1)
+        if name not in parameters:
+            raise CheckpointError(f"{folder / OPTIMIZER_FILE}  holds '{name}', which the model does not have")
+        parameter = parameters[name]
+        # AdamW keeps its step counter on the CPU, whatever the parameter's device.
+        optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)

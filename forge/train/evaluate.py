@@ -1,0 +1,40 @@
+"""Measuring a model on one split: every example once, shared out over the processes, scored in the data's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from datasets import Dataset
+
+from forge.tasks.base import Scores, Task
+
+
+def infer(
+    accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int
+) -> list[Any]:
+    """The model's output for each example of `data`, in order, known to every process."""
+    order_N = np.argsort(np.asarray(data["length"]), kind="stable")[::-1]  # like lengths together: little padding
+    batches = [order_N[start : start + batch_size] for start in range(0, len(order_N), batch_size)]
+    bare = accelerator.unwrap_model(model)
+    was_training = bare.training
+    bare.eval()
+    found: list[tuple[int, Any]] = []
+    with torch.inference_mode(), accelerator.autocast():
+        for indices in batches[accelerator.process_index :: accelerator.num_processes]:
+            batch = task.collate(data.__getitems__(indices.tolist()))
+            on_device = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
+            found.extend(zip(indices.tolist(), task.infer(bare, on_device), strict=True))
+    bare.train(was_training)
+    everything = gather_object(found) if accelerator.num_processes > 1 else found
+    return [output for _, output in sorted(everything, key=lambda pair: pair[0])]
+
+
+def evaluate(
+    accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int
+) -> Scores:
+    """Scores of the model on `data`."""
+    return task.score(infer(accelerator, task, model, data, batch_size), data)

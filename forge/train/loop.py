@@ -1,0 +1,245 @@
+"""The training loop, the same for every objective: update, and when due log, evaluate, save.
+
+What an update does is in `step.py`; what a checkpoint holds in `checkpoint.py`. This file decides when.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_model
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from forge.config.schema import Settings
+from forge.core.errors import DivergedError
+from forge.core.events import CheckpointSaved, Event, Evaluated, Finished, Progressed, Sink, Started, StepLogged
+from forge.core.io import to_json
+from forge.core.manifest import STATE_FILE, WEIGHTS_FILE
+from forge.objectives.base import Objective
+from forge.tasks.base import HIGHER_IS_BETTER, Task, TaskData
+from forge.train.batching import BatchPlan
+from forge.train.checkpoint import CheckpointStore, load_optimizer, save_optimizer
+from forge.train.evaluate import evaluate
+from forge.train.optim import build_optimizer, learning_rate
+from forge.train.state import Best, TrainingState
+from forge.train.step import StepResult, Updater
+from forge.train.stream import stream
+from forge.train.window import Window
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `assemble` puts together and the trainer drives."""
+
+    settings: Settings
+    task: Task
+    data: TaskData
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    objective: Objective
+    plan: BatchPlan
+    accelerator: Accelerator
+    store: CheckpointStore
+    about: Mapping[str, Any]  # goes into each checkpoint's manifest
+
+
+def total_steps(settings: Settings, plan: BatchPlan) -> int:
+    """Optimizer steps of the whole run."""
+    return settings.train.max_steps or max(1, math.ceil(settings.train.epochs * plan.steps_per_epoch()))
+
+
+class Trainer:
+    """Drives one run from its start, or from a checkpoint, to its end."""
+
+    def __init__(self, parts: Parts, emit: Sink, resume_from: Path | None) -> None:
+        self.parts, self.settings, self.accelerator = parts, parts.settings, parts.accelerator
+        self.emit = emit if self.accelerator.is_main_process else _discard
+        self.total_steps = total_steps(self.settings, parts.plan)
+        if self.settings.train.compile:
+            parts.model.compile(dynamic=True)
+        self.optimizer = build_optimizer(parts.model, self.settings.train)
+        model, optimizer = self.accelerator.prepare(parts.model, self.optimizer)
+        self.updater = Updater(
+            self.accelerator, model, optimizer, parts.objective, self.settings.seed, self.settings.train.max_grad_norm
+        )
+        self.state = self._restore(resume_from) if resume_from else TrainingState()
+        self.window = Window(self.accelerator, self.state.window)
+        self._last_norm: tuple[int, torch.Tensor] | None = None
+
+    def run(self) -> TrainingState:
+        """Train to the end and return the final state. Raises DivergedError, StorageError."""
+        state, started = self.state, time.monotonic()
+        self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir)))
+        self.updater.model.train()
+        assert self.parts.data.train is not None
+        steps = stream(
+            self.parts.data.train,
+            self.parts.task.collate,
+            self.parts.plan,
+            state.cursor,
+            self.accelerator.process_index,
+            self.settings.train.num_workers,
+        )
+        clock = _Clock(state)
+        while state.step < self.total_steps and not state.stopped:
+            batches = next(steps)
+            rate = learning_rate(self.settings.train, state.step, self.total_steps)
+            result = self.updater.update(batches, state.step, rate)
+            state.step += 1
+            state.cursor, state.epoch = batches.after, batches.epoch_done
+            state.samples_seen += batches.examples
+            state.tokens_seen += result.tokens
+            self._note(result)
+            last = state.step == self.total_steps
+            if last or state.step == 1 or state.step % self.settings.log.every == 0:
+                self._log(rate, clock.speed(state))
+                clock = _Clock(state)
+            improved = self._evaluate_if_due(last)
+            saved = self._save_if_due(last or bool(state.stopped), improved)
+            clock = _Clock(state) if saved else clock  # speed is that of training alone
+        reason = state.stopped or f"all {self.total_steps} steps done"
+        self.emit(Finished(state.step, reason, time.monotonic() - started))
+        return state
+
+    def measure_best(self) -> None:
+        """Load the best checkpoint's weights and measure the test splits with them."""
+        if not self.parts.data.test:
+            return
+        best = self.state.best.step if self.state.best else self.state.step
+        load_model(self.parts.model, self.parts.store.run_dir / f"checkpoint-{best}" / WEIGHTS_FILE)
+        for split in self.parts.data.test:
+            self.emit(self._measure(split, final=True, step=best))
+
+    def _note(self, result: StepResult) -> None:
+        """Put a step into the window. A norm is looked at one step late, when the device has long finished it."""
+        self._refuse_divergence()
+        if not result.skipped:
+            self._last_norm = (self.state.step, result.grad_norm)
+        self.window.add(result.shares, {"grad_norm": result.grad_norm})
+
+    def _refuse_divergence(self) -> None:
+        if self._last_norm is None:
+            return
+        step, norm = self._last_norm
+        if not math.isfinite(float(norm)):
+            raise DivergedError(
+                f"step {step}: the gradient is not finite (norm {float(norm)}); nothing after the last checkpoint was "
+                f"saved; try a smaller train.learning_rate, a longer warm-up, or train.precision: fp32"
+            )
+        self._last_norm = None
+
+    def _log(self, rate: float, speed: Mapping[str, float]) -> None:
+        state = self.state
+        self._refuse_divergence()
+        figures = self.window.take_means() | {"learning_rate": rate}
+        self.emit(StepLogged(state.step, state.epoch, figures, state.samples_seen, state.tokens_seen, speed))
+        self._progress(figures)
+
+    def _evaluate_if_due(self, last: bool) -> bool:
+        """Measure every validation split; True when the deciding figure is the best so far."""
+        every, state = self.settings.evaluate.every, self.state
+        if not last and not (every and state.step % every == 0):
+            return False
+        measured = [self._measure(split, final=False, step=state.step) for split in self.parts.data.validation]
+        for event in measured:
+            self.emit(event)
+        metric = self.settings.evaluate.metric
+        value = measured[0].figures[metric]
+        sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+        improved = state.best is None or sign * value > sign * state.best.value
+        state.best = Best(value, state.step) if improved else state.best
+        state.stale_evaluations = 0 if improved else state.stale_evaluations + 1
+        patience = self.settings.evaluate.patience
+        if patience and state.stale_evaluations >= patience and not last:
+            state.stopped = f"no better {metric} in {patience} evaluations"
+        return improved
+
+    def _measure(self, split: str, final: bool, step: int) -> Evaluated:
+        data = self.parts.data.test if final else self.parts.data.validation
+        started = time.monotonic()
+        scores = evaluate(
+            self.accelerator, self.parts.task, self.updater.model, data[split], self.settings.evaluate.batch_size
+        )
+        return Evaluated(step, split, scores.figures, scores.detail, time.monotonic() - started, final)
+
+    def _save_if_due(self, last: bool, improved: bool) -> bool:
+        every = self.settings.checkpoint.every or self.settings.evaluate.every
+        due = last or improved or bool(every and self.state.step % every == 0)
+        if due:
+            self._save(improved)
+        return due
+
+    def _save(self, best: bool) -> None:
+        self._refuse_divergence()
+        state, store, started = self.state, self.parts.store, time.monotonic()
+        state.window = self.window.sums()
+        state.checkpoint = f"checkpoint-{state.step}"
+        if self.accelerator.is_main_process:
+            store.save(state.step, self._write, dict(self.parts.about))
+            protected = {f"checkpoint-{state.best.step}"} if state.best else set()
+            store.prune(protected)
+        self.accelerator.wait_for_everyone()
+        self.emit(CheckpointSaved(state.step, state.checkpoint, best, time.monotonic() - started))
+        self._progress({})
+
+    def _write(self, folder: Path) -> None:
+        self.parts.model.save_pretrained(folder, max_shard_size="1TB")
+        self.parts.tokenizer.save_pretrained(folder)
+        save_optimizer(self.optimizer, self.parts.model, folder)
+        scaler = self.accelerator.scaler
+        record = {"state": self.state.as_json(), "scaler": scaler.state_dict() if scaler else None}
+        (folder / STATE_FILE).write_text(to_json(record), encoding="utf-8")
+
+    def _restore(self, folder: Path) -> TrainingState:
+        record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        load_optimizer(self.optimizer, self.parts.model, folder)
+        if record["scaler"] and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(record["scaler"])
+        return TrainingState.from_json(record["state"], str(folder / STATE_FILE))
+
+    def _progress(self, figures: Mapping[str, float]) -> None:
+        best = self.state.best
+        self.emit(
+            Progressed(
+                {
+                    "step": self.state.step,
+                    "total_steps": self.total_steps,
+                    "epoch": self.state.epoch,
+                    "samples_seen": self.state.samples_seen,
+                    "tokens_seen": self.state.tokens_seen,
+                    "checkpoint": self.state.checkpoint,
+                    "best": {"metric": self.settings.evaluate.metric, "value": best.value, "step": best.step}
+                    if best
+                    else None,
+                }
+                | ({"last": dict(figures)} if figures else {})
+            )
+        )
+
+
+class _Clock:
+    """Speed since it was made."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self._started = time.monotonic()
+        self._step, self._samples, self._tokens = state.step, state.samples_seen, state.tokens_seen
+
+    def speed(self, state: TrainingState) -> dict[str, float]:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        return {
+            "seconds_per_step": seconds / max(1, state.step - self._step),
+            "samples_per_second": (state.samples_seen - self._samples) / seconds,
+            "tokens_per_second": (state.tokens_seen - self._tokens) / seconds,
+        }
+
+
+def _discard(_: Event) -> None:
+    """Only the main process reports."""

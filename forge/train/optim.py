@@ -1,0 +1,52 @@
+"""AdamW with the usual parameter groups, and the learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from forge.config.schema import Train
+
+NO_DECAY_DIMENSIONS = 1  # biases and normalisation weights are vectors
+
+
+def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); vectors are not decayed."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > NO_DECAY_DIMENSIONS], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim <= NO_DECAY_DIMENSIONS], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        betas=settings.adam_betas,
+        eps=settings.adam_epsilon,
+    )
+
+
+def warmup_steps(settings: Train, total_steps: int) -> int:
+    """Steps of linear warm-up, from `warmup_steps` or else `warmup_ratio`."""
+    if settings.warmup_steps is not None:
+        return settings.warmup_steps
+    return math.ceil(settings.warmup_ratio * total_steps)
+
+
+def learning_rate(settings: Train, step: int, total_steps: int) -> float:
+    """Learning rate of update number `step`, counted from 0.
+
+    Warm-up rises linearly from 1/(w+1) of the peak; then `linear` falls to 0, `cosine` falls to 0 along half a wave,
+    `constant` stays, `inverse_sqrt` falls with the square root of the step (Vaswani et al. 2017, §5.3).
+    """
+    warmup = warmup_steps(settings, total_steps)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, total_steps - warmup)
+    shapes = {
+        "linear": 1.0 - done,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))),
+        "constant": 1.0,
+        "inverse_sqrt": math.sqrt(max(1, warmup) / max(1, step + 1)) if warmup else 1.0 / math.sqrt(step + 1),
+    }
+    return settings.learning_rate * max(0.0, shapes[settings.schedule])

@@ -1,0 +1,94 @@
+"""Steps as tensors: the batch plan, read from a cursor on, collated in line or by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.utils.data import DataLoader
+
+from forge.tasks.base import IGNORED_LABEL, Batch
+from forge.train.batching import BatchPlan, Indices, deal
+
+Collate = Callable[[Sequence[Mapping[str, Any]]], Batch]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where in the data the next step begins."""
+
+    epoch: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """What one process works on in one step, and where the cursor stands after it."""
+
+    after: Cursor
+    epoch_done: float  # epochs finished after this step, with fraction
+    examples: int  # of the whole step, over all processes
+    micro_batches: list[tuple[int, Batch]]  # with their number in the step
+
+
+@dataclass(frozen=True)
+class _Key:
+    after: Cursor
+    epoch_done: float
+    examples: int
+    filler: int
+    mine: list[tuple[int, Indices]]
+
+
+class _Collated(torch.utils.data.Dataset[StepBatches]):
+    def __init__(self, rows: Dataset, collate: Collate) -> None:
+        self.rows, self.collate = rows, collate
+
+    def __getitem__(self, key: _Key) -> StepBatches:
+        batches = [(number, self._batch(indices, key.filler)) for number, indices in key.mine]
+        return StepBatches(key.after, key.epoch_done, key.examples, batches)
+
+    def _batch(self, indices: Indices, filler: int) -> Batch:
+        if len(indices):
+            return self.collate(self.rows.__getitems__(indices.tolist()))
+        batch = self.collate(self.rows.__getitems__([filler]))
+        batch["labels"].fill_(IGNORED_LABEL)
+        return batch
+
+
+class _Keys(torch.utils.data.Sampler[_Key]):
+    def __init__(self, plan: BatchPlan, start: Cursor, process: int) -> None:
+        self.plan, self.start, self.process = plan, start, process
+
+    def __iter__(self) -> Iterator[_Key]:
+        epoch, position = self.start.epoch, self.start.position
+        while True:
+            steps = self.plan.epoch(epoch)
+            for index in range(position, len(steps)):
+                step = steps[index]
+                last = index + 1 == len(steps)
+                after = Cursor(epoch + 1, 0) if last else Cursor(epoch, index + 1)
+                mine = deal(step, self.process, self.plan.processes)
+                yield _Key(after, epoch + (index + 1) / len(steps), sum(map(len, step)), int(step[0][0]), mine)
+            epoch, position = epoch + 1, 0
+
+
+def stream(
+    rows: Dataset, collate: Collate, plan: BatchPlan, start: Cursor, process: int, num_workers: int
+) -> Iterator[StepBatches]:
+    """Endless steps from `start` on. Workers only collate ahead: order and content do not depend on their number."""
+    loader = DataLoader(
+        _Collated(rows, collate),
+        batch_size=None,
+        sampler=_Keys(plan, start, process),
+        num_workers=num_workers,
+        collate_fn=_as_is,
+    )
+    return iter(loader)
+
+
+def _as_is(step: StepBatches) -> StepBatches:
+    return step
