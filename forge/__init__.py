@@ -1,3 +1,5 @@
 """Forge: one YAML file becomes one reproducible experiment."""
 
-__version__ = "0.1.0"
+from forge.core.version import VERSION as __version__  # noqa: N811 - the name that Python packages use
+
+__all__ = ["__version__"]

@@ -1,6 +1,6 @@
 """The one file that knows every layer: a checked configuration becomes a run.
 
-    preflight → read tables → labels → model, tokenizer → encode → objective → trainer → run directory
+preflight → read tables → labels → model, tokenizer → encode → objective → trainer → run directory
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from forge.runs.facts import git_state, hardware, job, versions
 from forge.runs.report import write_report
 from forge.runs.run_dir import RunDirectory, check_room, outcome
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile
-from forge.runs.trackers import make_trackers
+from forge.runs.trackers import Tracker, make_trackers
 from forge.tasks.base import TaskData
 from forge.tasks.classification import ClassificationTask, label_names
 from forge.tasks.labels import plan_labels
@@ -72,13 +72,15 @@ def train(found: Preflight, command: Sequence[str]) -> None:
     accelerator.wait_for_everyone()
     with ExitStack() as stack:
         sinks: list[Sink] = []
+        state_file = StateFile(found.run)
         if main:
             stack.callback(found.run.release)
             facts = _facts(found, prepared)
             found.run.begin_life(facts, job() | {"command": list(command)})
-            sinks = [*_file_sinks(found, settings), stack.enter_context(make_console())]
+            log, metrics, console = OutputLog(found.run), MetricsLog(found.run), make_console()
+            sinks = [log, metrics, state_file, *_trackers(found, settings), console]
+            stack.enter_context(console)
         emit = fan_out(*sinks)
-        state_file = next((sink for sink in sinks if isinstance(sink, StateFile)), None)
         failure: BaseException | None = None
         try:
             for line in [*prepared.header, *prepared.notices, *(resume.skipped if resume else ())]:
@@ -90,7 +92,7 @@ def train(found: Preflight, command: Sequence[str]) -> None:
             failure = error
             raise
         finally:
-            if main and state_file:
+            if main:
                 status, why = outcome(failure)
                 state_file.end(status, why)
                 found.run.end_life(why)
@@ -192,10 +194,8 @@ def _refuse_changed_data(recorded: dict[str, str], current: dict[str, str]) -> N
         )
 
 
-def _file_sinks(found: Preflight, settings: Settings) -> list[Sink]:
-    run = found.run
-    trackers = make_trackers(list(settings.log.sinks), run.path, found.resolved.name, found.resolved.as_dict())
-    return [OutputLog(run), MetricsLog(run), StateFile(run), *trackers]
+def _trackers(found: Preflight, settings: Settings) -> list[Tracker]:
+    return make_trackers(list(settings.log.sinks), found.run.path, found.resolved.name, found.resolved.as_dict())
 
 
 def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
@@ -230,8 +230,10 @@ def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
     sizes = {"train": parts.data.train, **parts.data.validation, **parts.data.test}
     shown = ", ".join(f"{name} {len(split):,}" for name, split in sizes.items() if split is not None)
     parameters = sum(parameter.numel() for parameter in parts.model.parameters())
-    per_step = f"{settings.train.batch_tokens:,} tokens" if settings.train.batch_tokens else (
-        f"{settings.train.batch_size} examples"
+    per_step = (
+        f"{settings.train.batch_tokens:,} tokens"
+        if settings.train.batch_tokens
+        else (f"{settings.train.batch_size} examples")
     )
     steps = total_steps(settings, parts.plan)
     lines = [
@@ -274,4 +276,3 @@ def _batch_plan(settings: Settings, data: Dataset, processes: int) -> BatchPlan:
         train.group_by_length,
         processes,
     )
-

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import forge
 from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError
+from forge.core.version import VERSION
 
 EXIT_INTERRUPTED = 130
 EXIT_INTERNAL = 1
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Any other flag is a setting: {OVERRIDES}. `forge config explain KEY` says what a key means.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"forge {forge.__version__}")
+    parser.add_argument("--version", action="version", version=f"forge {VERSION}")
     verbs = parser.add_subparsers(title="verbs (train is the default)", metavar="VERB", parser_class=_Parser)
 
     def verb(name: str, run: Verb, text: str) -> argparse.ArgumentParser:
@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--config", required=True, metavar="FILE", help="the run's YAML file")
     _add_config_verb(verb("config", _config, "show, check, explain and compare configurations"))
     evaluate = verb("evaluate", _evaluate, "measure a run's model")
-    evaluate.add_argument("--data", metavar="F", help="a file, or a data set directory; without it the run's own figures")
+    evaluate.add_argument(
+        "--data", metavar="F", help="a file, or a data set directory; without it the run's own figures"
+    )
     evaluate.add_argument("--split", help="split of a data set directory (default: test)")
     evaluate.add_argument("--json", action="store_true", help="print all figures and tables as JSON")
     for column in ("text", "text_pair", "label"):
@@ -170,7 +172,7 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> int:
     elif options.action == "explain":
         if key is None:
             raise UserError("config explain needs a KEY, for example train.learning_rate")
-        print(explain.explain(resolved, key))
+        print(explain.explain(key, resolved))
     else:
         print(f"{file}: valid; {resolved.mode_line}")
     return EXIT_DONE

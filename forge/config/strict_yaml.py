@@ -27,6 +27,11 @@ MOST_ALIASED_NODES = 10_000
 _BOM = b"\xef\xbb\xbf"
 _DIRECTIVES: dict[str, Directive] = {"!append": "append", "!replace": "replace", "!unset": "unset"}
 _EXPECTED: dict[Directive, str] = {"append": "a list", "replace": "a map", "unset": "no value"}
+_LIKELY = {
+    "mapping values are not allowed": "check the indentation, and quote text that holds a colon and a space",
+    "could not find expected ':'": "is a colon missing, or a quote or bracket left open above?",
+    "expected <block end>": "this line does not line up with the ones above it",
+}
 
 
 def load_file(file: Path) -> Node:
@@ -130,7 +135,8 @@ class _Composer:
         where = self.locate(mark.line + 1, mark.column + 1).where
         if "'\\t'" in message:
             raise fail([*self.problems, Problem("a tab stands here", where, "YAML is indented with spaces")])
-        raise fail([*self.problems, Problem(one_line(f"not valid YAML: {message}{context}"), where)])
+        hint = next((hint for start, hint in _LIKELY.items() if message.startswith(start)), "")
+        raise fail([*self.problems, Problem(f"not valid YAML: {message}{context}", where, hint)])
 
     def _origin(self, event: Any) -> Origin:
         return self.locate(event.start_mark.line + 1, event.start_mark.column + 1)

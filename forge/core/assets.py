@@ -39,7 +39,9 @@ class Asset:
         """One phrase for the run's header."""
         if self.stand_in:
             return f"{self.location}, standing in for {self.asked}"
-        return self.asked if self.source in {"path", "embedded"} else f"{self.asked} ({self.source}, {self.revision[:8]})"
+        return (
+            self.asked if self.source in {"path", "embedded"} else f"{self.asked} ({self.source}, {self.revision[:8]})"
+        )
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Wanted:
         return "model.name" if self.kind == "model" else "data.name"
 
 
-class _HubUnreachable(Exception):
+class _HubUnreachableError(Exception):
     """The network or the hub does not answer."""
 
 
@@ -82,7 +84,7 @@ def locate(wanted: Wanted, policy: Policy, smoke: bool) -> Asset:
         raise UserError(f"{wanted.key}: {wanted.name} is not on this machine and assets is 'local'; {prepare}")
     try:
         return fetch(wanted)
-    except _HubUnreachable as error:
+    except _HubUnreachableError as error:
         if policy == "auto" and smoke and wanted.stand_in:
             return _stand_in(wanted, str(error))
         raise UserError(
@@ -100,7 +102,7 @@ def fetch(wanted: Wanted) -> Asset:
             wanted.name, repo_type=wanted.kind, revision=info.sha, allow_patterns=list(_patterns(wanted, info.sha))
         )
     except OSError as error:
-        raise _HubUnreachable(_reason(error)) from error
+        raise _HubUnreachableError(_reason(error)) from error
     return Asset(wanted.name, "hub", folder, info.sha)
 
 
@@ -180,25 +182,23 @@ def _ask_hub(wanted: Wanted) -> Any:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
-        raise _HubUnreachable("HF_HUB_OFFLINE is set")
+        raise _HubUnreachableError("HF_HUB_OFFLINE is set")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are not news, the outcome is
     try:
-        return HfApi().repo_info(
-            wanted.name, repo_type=wanted.kind, revision=wanted.revision, timeout=HUB_TIMEOUT_S
-        )
+        return HfApi().repo_info(wanted.name, repo_type=wanted.kind, revision=wanted.revision, timeout=HUB_TIMEOUT_S)
     except RepositoryNotFoundError as error:
         raise UserError(
             f"{wanted.key}: the hub has no {wanted.kind} {wanted.name}, or it is private; for a local one give its path"
         ) from error
     except OfflineModeIsEnabled as error:
-        raise _HubUnreachable("offline mode is set") from error
+        raise _HubUnreachableError("offline mode is set") from error
     except HfHubHTTPError as error:
-        raise _HubUnreachable(_reason(error)) from error
+        raise _HubUnreachableError(_reason(error)) from error
     except Exception as error:  # the HTTP library's own errors differ from version to version
         if type(error).__module__.split(".")[0] in {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}:
-            raise _HubUnreachable("no network") from error
+            raise _HubUnreachableError("no network") from error
         if isinstance(error, OSError):
-            raise _HubUnreachable(_reason(error)) from error
+            raise _HubUnreachableError(_reason(error)) from error
         raise
 
 

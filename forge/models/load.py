@@ -32,7 +32,7 @@ def peek(asset: Asset, settings: Model) -> PretrainedConfig | None:
         if asset.location not in EMBEDDED_MODELS:
             raise UserError(f"model.name: there is no {asset.location}; embedded are {', '.join(EMBEDDED_MODELS)}")
         return None
-    with _readable(asset, "config.json"):
+    with _Readable(asset, "config.json"):
         return AutoConfig.from_pretrained(asset.location, trust_remote_code=settings.trust_remote_code)
 
 
@@ -52,7 +52,7 @@ def load_tokenizer(asset: Asset, settings: Model, texts: Sequence[str]) -> PreTr
         from forge.tasks.embedded.tokenizer import build_tokenizer
 
         return build_tokenizer(texts)
-    with _readable(asset, "tokenizer"):
+    with _Readable(asset, "tokenizer"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             settings.tokenizer or asset.location, trust_remote_code=settings.trust_remote_code
         )
@@ -108,7 +108,7 @@ def _with_dropout_from_config(config: PretrainedConfig, settings: Model) -> PreT
 
 
 def _from_pretrained(auto_class: Any, asset: Asset, config: PretrainedConfig, settings: Model) -> PreTrainedModel:
-    with _readable(asset, "weights"):
+    with _Readable(asset, "weights"):
         model: PreTrainedModel = auto_class.from_pretrained(
             asset.location,
             config=config,
@@ -127,7 +127,7 @@ def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
             setattr(config, name, dropout)
 
 
-class _readable:
+class _Readable:
     """Turn what transformers raises for an unreadable directory into one UserError."""
 
     def __init__(self, asset: Asset, what: str) -> None:

@@ -34,5 +34,5 @@ class Objective(Protocol):
         ...
 
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
-        """This micro-batch's share of the loss, given the normalisers of the whole global batch."""
+        """One micro-batch's share of the loss, given the normalisers of the whole global batch."""
         ...

@@ -15,12 +15,14 @@ def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any])
     config = metadata["config"]
     assets = metadata["assets"]
     task = HUB_TASKS[config["task"]]
-    measured = {f"{split} (validation)": figures for split, figures in state.get("validation", {}).items()}
+    at_best = state.get("validation_at_best", {})
+    measured = {f"{split} (validation)": figures for split, figures in at_best.items()}
     measured |= {f"{split} (test)": figures for split, figures in state.get("test", {}).items()}
     front = {
         "library_name": "transformers",
         "pipeline_tag": task,
         "tags": ["forge"],
+        # Only what the model was really made from is claimed: a stand-in is named as itself.
         **({"base_model": assets["model"]["asked"]} if assets["model"]["source"] in {"hub", "cache"} else {}),
         **({"datasets": [config["data"]["name"]]} if assets["data"]["source"] in {"hub", "cache"} else {}),
         "model-index": [{"name": name, "results": [_result(task, assets, *item) for item in measured.items()]}],
@@ -48,9 +50,10 @@ def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any])
 
 
 def _result(task: str, assets: Mapping[str, Any], split: str, figures: Mapping[str, float]) -> dict[str, Any]:
+    data = assets["data"]["location"] if assets["data"].get("stand_in") else assets["data"]["asked"]
     return {
         "task": {"type": task},
-        "dataset": {"name": assets["data"]["asked"], "type": assets["data"]["asked"], "split": split},
+        "dataset": {"name": data, "type": data, "split": split},
         "metrics": [{"type": name, "value": round(value, 6)} for name, value in figures.items()],
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-import forge
+from forge.core.version import VERSION
 
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "pydantic")
 # An allow-list: an environment holds secrets, so nothing else of it is ever written down.
@@ -22,7 +22,7 @@ SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB
 
 def versions() -> dict[str, str]:
     """Versions of Python, Forge and the libraries that decide the numbers."""
-    found = {"python": platform.python_version(), "forge": forge.__version__}
+    found = {"python": platform.python_version(), "forge": VERSION}
     return found | {name: metadata.version(name) for name in LIBRARIES}
 
 
@@ -40,7 +40,7 @@ def hardware() -> dict[str, Any]:
 
 def git_state() -> dict[str, Any]:
     """Commit of the code and whether it was changed since; empty outside a checkout."""
-    folder = Path(forge.__file__).parent
+    folder = Path(__file__).parent
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return {}
@@ -48,7 +48,7 @@ def git_state() -> dict[str, Any]:
 
 
 def job() -> dict[str, Any]:
-    """This life: process, command and Slurm ids."""
+    """The present life: process, command and Slurm ids."""
     wanted = {name: os.environ[name] for name in (*ENVIRONMENT, *SLURM) if name in os.environ}
     return {"pid": os.getpid(), "command": [Path(sys.argv[0]).name, *sys.argv[1:]], "environment": wanted}
 

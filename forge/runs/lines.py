@@ -19,7 +19,8 @@ def describe(event: Event, total_steps: int) -> str | None:
         case Evaluated(split=split, step=step, figures=figures, seconds=seconds, final=final):
             shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
             which = f"best checkpoint (step {step})" if final else f"step {step}"
-            return f"evaluation of {split} at {which}:  {shown}  ({event.detail.get('examples', '?')} examples, {seconds:.1f} s)"
+            examples = f"{event.detail.get('examples', '?')} examples, {seconds:.1f} s"
+            return f"evaluation of {split} at {which}:  {shown}  ({examples})"
         case CheckpointSaved(name=name, best=best, seconds=seconds):
             return f"saved {name} in {seconds:.2f} s" + ("  (best so far)" if best else "")
         case Finished(reason=reason, seconds=seconds):

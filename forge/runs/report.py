@@ -19,7 +19,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;margin:.5rem 0}
 td,th{padding:.25rem .75rem;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
 svg{max-width:100%;height:auto}pre{background:#f5f5f5;padding:1rem;overflow:auto;font-size:.85rem}
-.verdict{font-size:1.1rem}.heat td{text-align:center}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}
+.verdict{font-size:1.1rem}.heat td{text-align:center}
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}
 td,th{border-color:#444}pre{background:#242424}svg{background:#fff;border-radius:4px}}
 """
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def now() -> str:
     """The time, in UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def outcome(error: BaseException | None) -> tuple[Status, str]:
@@ -198,5 +198,3 @@ def _point_latest(path: Path) -> None:
         temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
-
-

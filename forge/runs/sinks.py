@@ -111,6 +111,8 @@ class StateFile:
                 self.state.setdefault("validation", {})[event.split] = dict(event.figures)
             case CheckpointSaved():
                 self.state["checkpoint"] = event.name
+                if event.best:
+                    self.state["validation_at_best"] = dict(self.state.get("validation", {}))
                 self._write(durable=True)
             case Finished(reason=reason):
                 self.state["reason"] = reason

@@ -34,13 +34,13 @@ class Tracker:
 def _tensorboard(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:  # noqa: ARG001
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(run_dir / "tensorboard"))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(run_dir / "tensorboard"))
 
     def record(figures: Mapping[str, float], step: int) -> None:
         for tag, value in figures.items():
-            writer.add_scalar(tag, value, step)  # type: ignore[no-untyped-call]
+            writer.add_scalar(tag, value, step)
 
-    return Tracker(record, writer.close)  # type: ignore[no-untyped-call]
+    return Tracker(record, writer.close)
 
 
 def _trackio(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:

@@ -60,14 +60,14 @@ HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": Fa
 
 
 @lru_cache(maxsize=32)
-def _accepted(model_class: type) -> frozenset[str]:
-    return frozenset(inspect.signature(model_class.forward).parameters)  # type: ignore[attr-defined]
+def _accepted(model_class: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(model_class.forward).parameters)
 
 
 def forward(model: torch.nn.Module, batch: Batch) -> Any:
     """Call the model with those inputs of the batch that it knows (DistilBERT, for one, has no token types)."""
-    bare = model
+    bare: Any = model
     while isinstance(getattr(bare, "module", None), torch.nn.Module):
         bare = bare.module  # DDP and its like wrap the model and hide its signature
-    accepted = _accepted(type(bare))
+    accepted = _accepted(bare.__class__)
     return model(**{name: tensor for name, tensor in batch.items() if name in accepted and name != "labels"})

@@ -96,7 +96,7 @@ def read_labels(table: Table, column: str, names: Sequence[str]) -> list[int | N
         else:
             shown = "nothing" if value is None else f"'{value}'"
             raise UserError(
-                f"{table.where(row)}  label is {shown} in column '{column}', known are: {', '.join(names)} (data.labels)"
+                f"{table.where(row)}  label is {shown} in column '{column}', known: {', '.join(names)} (data.labels)"
             )
     return labels
 

@@ -32,7 +32,9 @@ def encode_texts(
 
     def encode(batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         pairs = list(batch["text_pair"]) if "text_pair" in batch else None
-        encoded = tokenizer(list(batch["text"]), pairs, truncation="longest_first", max_length=max_length, padding=False)
+        encoded = tokenizer(
+            list(batch["text"]), pairs, truncation="longest_first", max_length=max_length, padding=False
+        )
         out = {name: encoded[name] for name in encoded if name != "attention_mask"}
         return out | {"length": [len(ids) for ids in encoded["input_ids"]]}
 

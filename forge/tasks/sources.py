@@ -63,7 +63,9 @@ def from_directory(folder: str, subset: str | None, split: str, revision: str) -
 def from_file(path: Path) -> Table:
     """A local .jsonl, .csv, .tsv or .parquet file. Raises UserError that names file and line."""
     if not path.is_file():
-        raise UserError(f"{path}  no such file (looked at {path.absolute()}); check data.train, data.validation, data.test")
+        raise UserError(
+            f"{path}  no such file (looked at {path.absolute()}); check data.train, data.validation, data.test"
+        )
     mark = file_sha256(path)[:16]
     if path.suffix == ".parquet":
         try:
@@ -121,7 +123,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _read_csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(MAX_FIELD)
     # TSV as GLUE ships it has bare quotes inside fields, so quotes mean nothing there.
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
         try:

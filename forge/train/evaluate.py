@@ -13,9 +13,7 @@ from datasets import Dataset
 from forge.tasks.base import Scores, Task
 
 
-def infer(
-    accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int
-) -> list[Any]:
+def infer(accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int) -> list[Any]:
     """The model's output for each example of `data`, in order, known to every process."""
     order_N = np.argsort(np.asarray(data["length"]), kind="stable")[::-1]  # like lengths together: little padding
     batches = [order_N[start : start + batch_size] for start in range(0, len(order_N), batch_size)]
@@ -33,8 +31,6 @@ def infer(
     return [output for _, output in sorted(everything, key=lambda pair: pair[0])]
 
 
-def evaluate(
-    accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int
-) -> Scores:
+def evaluate(accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int) -> Scores:
     """Scores of the model on `data`."""
     return task.score(infer(accelerator, task, model, data, batch_size), data)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.config.schema import Settings
 from forge.core.errors import DivergedError
-from forge.core.events import CheckpointSaved, Event, Evaluated, Finished, Progressed, Sink, Started, StepLogged
+from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Progressed, Sink, Started, StepLogged
 from forge.core.io import to_json
 from forge.core.manifest import STATE_FILE, WEIGHTS_FILE
 from forge.objectives.base import Objective

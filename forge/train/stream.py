@@ -90,5 +90,5 @@ def stream(
     return iter(loader)
 
 
-def _as_is(step: StepBatches) -> StepBatches:
+def _as_is(step: Any) -> Any:
     return step

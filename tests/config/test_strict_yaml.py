@@ -180,7 +180,11 @@ REFUSED = {
         "a: [1, 2\n",
         "x.yaml:2:1  not valid YAML: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence)",
     ),
-    "colon twice": ("a: b: c\n", "x.yaml:1:5  not valid YAML: mapping values are not allowed here"),
+    "colon twice": (
+        "a: b: c\n",
+        "x.yaml:1:5  not valid YAML: mapping values are not allowed here; "
+        "check the indentation, and quote text that holds a colon and a space",
+    ),
 }  # fmt: skip
 
 

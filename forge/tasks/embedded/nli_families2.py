@@ -21,7 +21,13 @@ from forge.tasks.embedded.nli_families import (
     role,
     thing,
 )
-from forge.tasks.embedded.nli_logic import HYPOTHESIS_QUANTIFIERS, QUANTIFIERS, QuantifiedPremise, Relation, quantified_premises
+from forge.tasks.embedded.nli_logic import (
+    HYPOTHESIS_QUANTIFIERS,
+    QUANTIFIERS,
+    QuantifiedPremise,
+    Relation,
+    quantified_premises,
+)
 
 
 def _is(who: str, what: str) -> Statement:
@@ -50,7 +56,9 @@ def place(draw: Draw, label: str) -> Pair:
         moves += [(REVERSE, lambda: at(parent)), (EXCLUSIVE, lambda: at(draw.other(lexicon.PLACES[parent], room)))]
     else:
         moves += [(FORWARD, lambda: at(draw.word(lexicon.PLACES[parent])))] * 2
-    decoy = at(draw.pick((here, elsewhere)), draw.other(lexicon.PERSONS, person, someone_else)).text(draw.chance(0.5), draw)
+    decoy = at(draw.pick((here, elsewhere)), draw.other(lexicon.PERSONS, person, someone_else)).text(
+        draw.chance(0.5), draw
+    )
     return assemble(draw, label, at(here), moves, "place", decoy)
 
 

@@ -32,7 +32,9 @@ def expected_calibration_error(probabilities_NC: FloatArray, labels_N: IntArray,
     correct_N = probabilities_NC.argmax(axis=-1) == labels_N
     bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(bin_N, minlength=bins)
-    gaps = np.bincount(bin_N, weights=confidence_N, minlength=bins) - np.bincount(bin_N, weights=correct_N, minlength=bins)
+    gaps = np.bincount(bin_N, weights=confidence_N, minlength=bins) - np.bincount(
+        bin_N, weights=correct_N, minlength=bins
+    )
     return float(np.abs(gaps).sum() / max(counts.sum(), 1))
 
 

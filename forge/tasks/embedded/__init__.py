@@ -1,0 +1,1 @@
+"""Procedural data with real structure, for machines without network."""
