@@ -78,7 +78,10 @@ def train(found: Preflight, command: Sequence[str]) -> None:
             facts = _facts(found, prepared)
             found.run.begin_life(facts, job() | {"command": list(command)})
             log, metrics, console = OutputLog(found.run), MetricsLog(found.run), make_console()
-            sinks = [log, metrics, state_file, *_trackers(found, settings), console]
+            trackers = _trackers(found, settings)
+            for tracker in trackers:
+                stack.callback(tracker.close)
+            sinks = [log, metrics, state_file, *trackers, console]
             stack.enter_context(console)
         emit = fan_out(*sinks)
         failure: BaseException | None = None
@@ -140,7 +143,9 @@ def make_accelerator(settings: Settings) -> Accelerator:
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and not on_gpu:
         raise UserError("train.precision: fp16 needs a GPU, and this machine shows none; take bf16 or fp32")
-    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    # Without a GPU, Accelerate joins the processes of torchrun only when told that the CPU is meant.
+    on_cpu = not torch.accelerator.is_available()
+    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=on_cpu)
     if accelerator.distributed_type in {DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}:
         name = accelerator.distributed_type.value
         raise UserError(f"{name} splits a model over devices, which Forge does not do yet; launch with plain DDP")

@@ -151,16 +151,16 @@ def _print_result(path: Path, state: dict[str, object]) -> None:
 
 
 def _config(options: argparse.Namespace, overrides: list[str]) -> int:
-    from forge.config import explain, json_schema, resolve
+    from forge.config import explain, resolve
 
     words: list[str] = list(options.words)
     if options.action == "schema":
-        print(json.dumps(json_schema.json_schema(), indent=2, ensure_ascii=False))
+        print(json.dumps(explain.json_schema(), indent=2, ensure_ascii=False))
         return EXIT_DONE
     if options.action == "diff":
         if len(words) != 2:
             raise UserError("config diff takes two files")
-        print(explain.diff(resolve(words[0], overrides), resolve(words[1], overrides)))
+        print(explain.diff_text(resolve(words[0], overrides), resolve(words[1], overrides)))
         return EXIT_DONE
     key = words.pop(0) if options.action == "explain" and words else None
     file = options.config or (words.pop(0) if words else None)

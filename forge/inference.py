@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def _predict_chunk(loaded: LoadedRun, rows: Sequence[Mapping[str, Any]]) -> Iter
     logits_NC = np.stack(infer(loaded.accelerator, loaded.task, loaded.model, encoded, loaded.batch_size))
     for row, probabilities_C in zip(rows, softmax(logits_NC), strict=True):
         named = {name: round(float(p), 6) for name, p in zip(loaded.task.labels, probabilities_C, strict=True)}
-        yield dict(row) | {"label": max(named, key=lambda name: named[name]), "probabilities": named}
+        yield dict(row) | {"label": loaded.task.labels[int(probabilities_C.argmax())], "probabilities": named}
 
 
 def rows_to_predict(loaded: LoadedRun, texts: Sequence[str], file: str | None) -> Iterator[dict[str, Any]]:
@@ -100,9 +101,7 @@ def rows_to_predict(loaded: LoadedRun, texts: Sequence[str], file: str | None) -
     elif file:
         yield from _from_table(loaded, Path(file).expanduser())
     else:
-        for number, line in enumerate(sys.stdin, start=1):
-            if line.strip():
-                yield _from_line(line.rstrip("\n"), pair, f"standard input:{number}")
+        yield from _from_lines(sys.stdin, pair, "standard input")
 
 
 def _from_arguments(texts: Sequence[str], pair: bool) -> Iterator[dict[str, Any]]:
@@ -119,14 +118,25 @@ def _from_table(loaded: LoadedRun, path: Path) -> Iterator[dict[str, Any]]:
 
     if path.suffix == ".txt":
         pair = loaded.columns.text_pair is not None
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _from_line(line.rstrip("\n"), pair, f"{path}:{number}")
+        try:
+            with path.open(encoding="utf-8-sig") as file:
+                yield from _from_lines(file, pair, str(path))
+        except OSError as error:
+            raise UserError(f"--file: cannot read {path}: {os.strerror(error.errno or 0)}") from error
         return
     texts = read_texts(from_file(path), loaded.columns)
     for values in zip(*texts.values(), strict=True):
         yield dict(zip(texts, values, strict=True))
+
+
+def _from_lines(lines: Iterable[str], pair: bool, where: str) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _from_line(line.rstrip("\n"), pair, f"{where}:{number}")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}  is not UTF-8 text, after line {number}") from error
 
 
 def _from_line(line: str, pair: bool, where: str) -> dict[str, Any]:

@@ -124,13 +124,9 @@ def _changed(section: Section, path: tuple[str, ...]) -> dict[str, Any]:
             inner = _changed(value, (*path, name))
             if inner or key.required:
                 different[name] = inner
-        elif key.required or value != key.default or _order(value) != _order(key.default):
+        elif key.required or value != key.default:
             different[name] = values[name]
     return different
-
-
-def _order(value: object) -> list[str]:
-    return list(value) if isinstance(value, dict) else []
 
 
 def _canonical(value: object, path: str) -> Any:

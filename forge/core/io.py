@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from forge.core.errors import StorageError
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+ADVICE = "the last good checkpoint stays, run again when there is room"
 
 
 def fsync_file(path: Path) -> None:
@@ -32,7 +34,7 @@ def write_atomic(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_file(path.parent)
@@ -57,5 +59,12 @@ def storage_errors(doing: str) -> Iterator[None]:
         if error.errno in DISK_ERRORS or isinstance(error, PermissionError):
             where = f" ({error.filename})" if error.filename else ""
             message = f"cannot write while {doing}: {os.strerror(error.errno or 0)}{where}"
-            raise StorageError(f"{message}; the last good checkpoint stays, run again when there is room") from error
+            raise StorageError(f"{message}; {ADVICE}") from error
+        raise
+    except Exception as error:
+        # safetensors has an error of its own, which holds the system's number as text.
+        number = re.search(r"os error (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+        if number and int(number.group(1)) in DISK_ERRORS | {errno.EACCES, errno.EPERM}:
+            message = f"cannot write while {doing}: {os.strerror(int(number.group(1)))}"
+            raise StorageError(f"{message}; {ADVICE}") from error
         raise

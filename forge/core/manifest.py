@@ -33,6 +33,8 @@ def verify(folder: Path) -> str:
     """What is wrong with a checkpoint, or an empty text: every file must have its recorded size and sha256."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not manifest["files"]:
+            return f"{MANIFEST} names no files"
         for name, expected in manifest["files"].items():
             path = folder / name
             if not path.is_file():

@@ -24,6 +24,21 @@ from forge.models.embedded import EMBEDDED_MODELS, build_config
 from forge.tasks.labels import LabelPlan
 
 HEAD_SUFFIX = "ForSequenceClassification"
+UNREADABLE = {"SafetensorError", "StrictDataclassFieldValidationError", "StrictDataclassClassValidationError"}
+# Their position table has two entries more than their longest input, counted from the padding index.
+OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
 
 
 def peek(asset: Asset, settings: Model) -> PretrainedConfig | None:
@@ -32,7 +47,7 @@ def peek(asset: Asset, settings: Model) -> PretrainedConfig | None:
         if asset.location not in EMBEDDED_MODELS:
             raise UserError(f"model.name: there is no {asset.location}; embedded are {', '.join(EMBEDDED_MODELS)}")
         return None
-    with _Readable(asset, "config.json"):
+    with _Readable(asset.location, "config.json"):
         return AutoConfig.from_pretrained(asset.location, trust_remote_code=settings.trust_remote_code)
 
 
@@ -52,10 +67,14 @@ def load_tokenizer(asset: Asset, settings: Model, texts: Sequence[str]) -> PreTr
         from forge.tasks.embedded.tokenizer import build_tokenizer
 
         return build_tokenizer(texts)
-    with _Readable(asset, "tokenizer"):
+    key, source = ("model.tokenizer", settings.tokenizer) if settings.tokenizer else ("model.name", asset.location)
+    with _Readable(source, "tokenizer", key):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            settings.tokenizer or asset.location, trust_remote_code=settings.trust_remote_code
+            source, trust_remote_code=settings.trust_remote_code
         )
+    # transformers makes an empty tokenizer, which turns every word into [UNK], where the files of one are missing.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise UserError(f"{key}: {source} has no tokenizer files; put them there, or name another in model.tokenizer")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token  # decoder-only models come without one
     if tokenizer.pad_token is None:
@@ -76,13 +95,15 @@ def load_classifier(
     config.num_labels = len(plan.names)
     config.id2label = dict(enumerate(plan.names))
     config.label2id = {name: i for i, name in enumerate(plan.names)}
-    config.pad_token_id = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
     _set_dropout(config, settings.dropout)
-    if settings.init == "random":
-        return _with_dropout_from_config(config, settings)
-    if plan.keep_head:
+    if plan.keep_head and settings.init == "pretrained":
         return _from_pretrained(AutoModelForSequenceClassification, asset, config, settings)
-    model = _with_dropout_from_config(config, settings)
+    with _Readable(asset.location, "model"):
+        model = _with_dropout_from_config(config, settings)
+    if settings.init == "random":
+        return model
     encoder = _from_pretrained(AutoModel, asset, config, settings)
     missing = model.base_model.load_state_dict(encoder.state_dict(), strict=False).missing_keys
     if missing:
@@ -92,10 +113,9 @@ def load_classifier(
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:
     """Refuse inputs longer than the model has positions for."""
-    # RoBERTa's table has two entries more than its longest input, counted from the padding index.
     positions = getattr(model.config, "max_position_embeddings", None)
-    offset = 2 if model.config.model_type in {"roberta", "xlm-roberta", "camembert", "longformer"} else 0
-    if positions and max_length > positions - offset:
+    offset = 2 if model.config.model_type in OFFSET_POSITIONS else 0
+    if positions and positions > 0 and max_length > positions - offset:
         raise UserError(f"data.max_length is {max_length}, but the model reads at most {positions - offset} tokens")
 
 
@@ -108,14 +128,21 @@ def _with_dropout_from_config(config: PretrainedConfig, settings: Model) -> PreT
 
 
 def _from_pretrained(auto_class: Any, asset: Asset, config: PretrainedConfig, settings: Model) -> PreTrainedModel:
-    with _Readable(asset, "weights"):
-        model: PreTrainedModel = auto_class.from_pretrained(
+    model: PreTrainedModel
+    with _Readable(asset.location, "weights"):
+        model, report = auto_class.from_pretrained(
             asset.location,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=settings.trust_remote_code,
+            output_loading_info=True,
         )
+    # What the file lacks is drawn at random in silence. An encoder may lack its pooler, a trained head nothing.
+    missing = sorted(key for key in report["missing_keys"] if auto_class is not AutoModel or "pooler" not in key)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"model.name: the weights of {asset.location} lack {missing[0]}{more}")
     return model
 
 
@@ -123,20 +150,24 @@ def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
     if dropout is None:
         return
     for name, value in config.to_dict().items():
-        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float | None):
+        is_probability = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        if ("dropout" in name or name.endswith("pdrop")) and is_probability:
             setattr(config, name, dropout)
 
 
 class _Readable:
     """Turn what transformers raises for an unreadable directory into one UserError."""
 
-    def __init__(self, asset: Asset, what: str) -> None:
-        self.asset, self.what = asset, what
+    def __init__(self, source: str, what: str, key: str = "model.name") -> None:
+        self.source, self.what, self.key = source, what, key
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, OSError | ValueError | KeyError) or type(error).__name__ == "SafetensorError":
-            reason = str(error).strip().splitlines()[0][:200]
-            raise UserError(f"model.name: cannot read the {self.what} of {self.asset.location}: {reason}") from error
+        unread = f"{self.key}: cannot read the {self.what} of {self.source}"
+        if isinstance(error, RuntimeError) and "ignore_mismatched_sizes" in str(error):
+            raise UserError(f"{unread}: their shapes are not those that its config.json describes") from error
+        if isinstance(error, OSError | ValueError | KeyError | ImportError) or type(error).__name__ in UNREADABLE:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"{unread}: {reason}") from error

@@ -10,40 +10,43 @@ import yaml
 HUB_TASKS = {"classification": "text-classification"}
 
 
-def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """The card of a run's best checkpoint."""
+def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], step: int) -> str:
+    """The card of a run's checkpoint at `step`. The figures are the best checkpoint's, so no other one claims them."""
     config = metadata["config"]
     assets = metadata["assets"]
     task = HUB_TASKS[config["task"]]
-    at_best = state.get("validation_at_best", {})
+    is_best = step == (state.get("best") or {}).get("step")
+    at_best = state.get("validation_at_best", {}) if is_best else {}
     measured = {f"{split} (validation)": figures for split, figures in at_best.items()}
-    measured |= {f"{split} (test)": figures for split, figures in state.get("test", {}).items()}
-    front = {
+    measured |= {f"{split} (test)": figures for split, figures in (state.get("test", {}) if is_best else {}).items()}
+    # Only what the model was really made from is claimed: a stand-in is named as itself, and new weights have no base.
+    from_hub = {name for name in ("model", "data") if assets[name]["source"] in {"hub", "cache"}}
+    from_weights = "model" in from_hub and config["model"].get("init", "pretrained") == "pretrained"
+    front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": task,
         "tags": ["forge"],
-        # Only what the model was really made from is claimed: a stand-in is named as itself.
-        **({"base_model": assets["model"]["asked"]} if assets["model"]["source"] in {"hub", "cache"} else {}),
-        **({"datasets": [config["data"]["name"]]} if assets["data"]["source"] in {"hub", "cache"} else {}),
-        "model-index": [{"name": name, "results": [_result(task, assets, *item) for item in measured.items()]}],
+        **({"base_model": assets["model"]["asked"]} if from_weights else {}),
+        **({"datasets": [config["data"]["name"]]} if "data" in from_hub else {}),
     }
+    if measured:
+        front["model-index"] = [{"name": name, "results": [_result(task, assets, *item) for item in measured.items()]}]
     rows = "\n".join(
         f"| {split} | " + " | ".join(f"{value:.4f}" for value in figures.values()) + " |"
         for split, figures in measured.items()
     )
     columns = list(next(iter(measured.values()), {}))
+    table = f"| split | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n{rows}"
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
         name=name,
         model=assets["model"]["description"],
         data=assets["data"]["description"],
         mode=metadata["mode"],
-        step=(state.get("best") or {}).get("step", state.get("step")),
+        checkpoint=("Best checkpoint, at" if is_best else "Checkpoint at") + f" step {step}",
         total=state.get("total_steps"),
         task=task,
-        columns=" | ".join(columns),
-        rule="|".join("---" for _ in range(len(columns) + 1)),
-        rows=rows,
+        table=table if measured else "This checkpoint is not the run's best one; its figures were not kept.",
         version=metadata["versions"]["forge"],
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip(),
     )
@@ -64,11 +67,9 @@ CARD = """---
 
 # {name}
 
-Start: {model}. Data: {data}. Mode: {mode}. Best checkpoint at step {step} of {total}.
+Start: {model}. Data: {data}. Mode: {mode}. {checkpoint} of {total}.
 
-| split | {columns} |
-|{rule}|
-{rows}
+{table}
 
 ```python
 from transformers import pipeline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Started, StepLogged
 from forge.runs.lines import describe, duration
@@ -85,17 +87,19 @@ class LiveConsole:
         total = self._started.total_steps
         table = Table.grid(padding=(0, 2))
         for name, value in self._rows.items():
-            table.add_row(name, value)
+            table.add_row(Text(name), Text(value))  # a name in brackets is no markup
         title = f"step {self._step:,} of {total:,}   {duration(time.monotonic() - self._begun)}"
         return Panel(Group(ProgressBar(total=total, completed=self._step), table), title=title, title_align="left")
 
 
 def sparkline(values: Sequence[float]) -> str:
     """The last values as a row of bars."""
-    shown = values[-SPARK_WIDTH:]
+    shown = [value for value in values[-SPARK_WIDTH:] if math.isfinite(value)]
+    if not shown:
+        return ""
     low, high = min(shown), max(shown)
-    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
-    return "".join(SPARKS[int((value - low) * scale)] for value in shown)
+    span = (high - low) or 1.0
+    return "".join(SPARKS[int((value - low) / span * (len(SPARKS) - 1))] for value in shown)
 
 
 def make_console() -> PlainConsole | LiveConsole:

@@ -17,6 +17,8 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
     checkpoint = run.checkpoint(which)
     if damage := verify(checkpoint):
         raise CheckpointError(f"{checkpoint}  is damaged: {damage}; try --checkpoint last, or an earlier step")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file; give a new directory")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out: {out} is not empty; give a new directory")
     with storage_errors(f"exporting to {out}"):
@@ -25,7 +27,8 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
             if path.name not in RESUME_ONLY:
                 shutil.copy2(path, out / path.name)
         name = run.metadata()["name"].replace("/", "-")
-        (out / "README.md").write_text(model_card(name, run.metadata(), run.state()), encoding="utf-8")
+        step = int(checkpoint.name.removeprefix("checkpoint-"))
+        (out / "README.md").write_text(model_card(name, run.metadata(), run.state(), step), encoding="utf-8")
     return sorted(out.iterdir())
 
 

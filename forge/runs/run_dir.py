@@ -51,8 +51,15 @@ class RunDirectory:
 
     @property
     def completed(self) -> bool:
-        """Whether the run has reached its end."""
-        return self.state().get("status") == "completed"
+        """Whether the run has reached its end. A state that a crash damaged does not say so; the checkpoints decide."""
+        return self.known_state().get("status") == "completed"
+
+    def known_state(self) -> dict[str, Any]:
+        """What training_state.json holds as far as it can be read: it only reports, and a run goes on without it."""
+        try:
+            return self.state()
+        except UserError:
+            return {}
 
     def claim(self) -> None:
         """Make the directory and lock it against a second process. Raises UserError, leaving nothing behind."""
@@ -132,8 +139,11 @@ def run_path(base: str, name: str, seed: int, digest: str) -> Path:
 def check_room(path: Path, needed_bytes: int) -> None:
     """Refuse to start where the disk is too full for the checkpoints or cannot be written. Leaves nothing behind."""
     existing = path
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except OSError as error:  # a folder on the way that may not be looked into, a name too long
+        raise UserError(f"run.dir: cannot reach {existing}: {os.strerror(error.errno or 0)}") from error
     if not existing.is_dir():
         raise UserError(f"run.dir: {existing} is a file, not a directory")
     probe = existing / f".forge-write-test.{os.getpid()}"
@@ -144,7 +154,9 @@ def check_room(path: Path, needed_bytes: int) -> None:
     finally:
         if probe.exists():
             probe.unlink()
-    free = shutil.disk_usage(existing).free
+    # What an earlier life saved is part of what the run needs.
+    saved = sum(file.stat().st_size for file in path.glob("checkpoint-*/*") if file.is_file())
+    free = shutil.disk_usage(existing).free + saved
     if free < needed_bytes:
         raise UserError(
             f"run.dir: the disk of {existing} has {megabytes(free)} free, the run's checkpoints need about "

@@ -67,7 +67,11 @@ class MetricsLog:
     def _keep_up_to(self, step: int) -> None:
         if not self._path.is_file():
             return
-        kept = [record for record in read_metrics(self._path.read_text(encoding="utf-8")) if _before(record, step)]
+        kept = [
+            record
+            for record in read_metrics(self._path.read_bytes().decode("utf-8", "replace"))
+            if _before(record, step)
+        ]
         with storage_errors(f"writing {METRICS}"):
             write_atomic(self._path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
 
@@ -75,7 +79,9 @@ class MetricsLog:
 def read_metrics(text: str) -> list[dict[str, Any]]:
     """The records of a metrics.jsonl; a last line that a crash cut short is left out."""
     records: list[dict[str, Any]] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: a label may hold one of the other signs that it splits at
+        if not line:
+            continue
         try:
             records.append(json.loads(line))
         except ValueError:
@@ -95,7 +101,7 @@ class StateFile:
         self._written = 0.0
         # Known until the end: a life that finds nothing left to do still reports its last figures.
         self.state: dict[str, Any] = {"status": "running"} | {
-            name: value for name, value in run.state().items() if name not in {"status", "reason"}
+            name: value for name, value in run.known_state().items() if name not in {"status", "reason"}
         }
 
     def __call__(self, event: Event) -> None:

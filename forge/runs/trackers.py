@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from forge.core.errors import UserError
-from forge.core.events import Evaluated, Event, Finished, StepLogged
+from forge.core.events import Evaluated, Event, StepLogged
 
 Record = Callable[[Mapping[str, float], int], None]
 
@@ -17,30 +17,36 @@ class Tracker:
     """Hands figures to one tracking library."""
 
     def __init__(self, record: Record, close: Callable[[], None]) -> None:
-        self._record, self._close = record, close
+        self._record = record
+        self.close = close  # at the very end: the test splits are measured after training has finished
 
     def __call__(self, event: Event) -> None:
-        """Forward logged steps and evaluations; close at the end."""
+        """Forward logged steps and evaluations."""
         match event:
             case StepLogged(figures=figures, step=step, speed=speed):
                 named = {f"train/{name}": value for name, value in figures.items()}
                 self._record(named | {f"speed/{name}": value for name, value in speed.items()}, step)
             case Evaluated(figures=figures, step=step, split=split):
                 self._record({f"{split}/{name}": value for name, value in figures.items()}, step)
-            case Finished():
-                self._close()
 
 
 def _tensorboard(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:  # noqa: ARG001
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(run_dir / "tensorboard"))
+    folder = run_dir / "tensorboard"
+    writers: list[SummaryWriter] = []
 
     def record(figures: Mapping[str, float], step: int) -> None:
+        if not writers:  # what an interrupted life drew from this step on is about to come again
+            writers.append(SummaryWriter(str(folder), purge_step=step if folder.is_dir() else None))
         for tag, value in figures.items():
-            writer.add_scalar(tag, value, step)
+            writers[0].add_scalar(tag, value, step)
 
-    return Tracker(record, writer.close)
+    def close() -> None:
+        for writer in writers:
+            writer.close()
+
+    return Tracker(record, close)
 
 
 def _trackio(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:

@@ -15,7 +15,7 @@ from forge.core.errors import UserError
 from forge.tasks.base import IGNORED_LABEL, Batch, Scores, forward
 from forge.tasks.encoding import encode_texts, pad
 from forge.tasks.metrics.classification import score_classification
-from forge.tasks.sources import Table
+from forge.tasks.sources import Table, kind_of
 
 UNLABELLED = {"-1", "-"}  # GLUE's test sets; SNLI and MNLI where annotators disagreed
 
@@ -76,7 +76,8 @@ def read_texts(table: Table, columns: Columns) -> dict[str, list[Any]]:
         values = table.column(column, f"data.columns.{part}")
         for row, value in enumerate(values):
             if not isinstance(value, str):
-                raise UserError(f"{table.where(row)}  column '{column}' must hold a text, this row has {_kind(value)}")
+                held = "nothing" if value is None else kind_of(value)
+                raise UserError(f"{table.where(row)}  column '{column}' must hold a text, this row has {held}")
         texts[part] = values
     return texts
 
@@ -91,10 +92,10 @@ def read_labels(table: Table, column: str, names: Sequence[str]) -> list[int | N
         name = _label_name(value, own_names, names)
         if name in index:
             labels.append(index[name])
-        elif str(value) in UNLABELLED:
+        elif _as_text(value) in UNLABELLED:
             labels.append(None)
         else:
-            shown = "nothing" if value is None else f"'{value}'"
+            shown = "nothing" if value is None else f"'{name}'"
             raise UserError(
                 f"{table.where(row)}  label is {shown} in column '{column}', known: {', '.join(names)} (data.labels)"
             )
@@ -110,10 +111,11 @@ def label_names(table: Table, column: str, configured: Sequence[str] | None) -> 
         return list(configured)
     if own:
         return own
-    seen = {str(value) for value in table.column(column, "data.columns.label") if value is not None} - UNLABELLED
-    names = sorted(seen, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+    seen = {_as_text(value) for value in table.column(column, "data.columns.label") if value is not None} - UNLABELLED
+    names = sorted(seen, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     if len(names) < 2:
-        raise UserError(f"{table.name}  column '{column}' has {len(names)} label ({', '.join(names)}), two are needed")
+        found = f"only the label '{names[0]}'" if names else "no labels"
+        raise UserError(f"{table.name}  column '{column}' has {found}, two are needed")
     if len(names) > len(table.rows) // 2 and len(names) > 100:
         raise UserError(f"{table.name}  column '{column}' has {len(names)} different values; is it the label?")
     return names
@@ -122,10 +124,12 @@ def label_names(table: Table, column: str, configured: Sequence[str] | None) -> 
 def _label_name(value: Any, own_names: list[str] | None, names: Sequence[str]) -> str:
     if own_names and isinstance(value, int) and 0 <= value < len(own_names):
         return own_names[value]
-    text = str(value)
-    is_index = text.isdigit() and text not in names and int(text) < len(names)
+    text = _as_text(value)
+    # Names that are numbers themselves leave no room for indices: 0 among 1, 2, 3 is unknown, not the first.
+    is_index = text.isdecimal() and int(text) < len(names) and not any(name.isdecimal() for name in names)
     return names[int(text)] if is_index else text
 
 
-def _kind(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+def _as_text(value: object) -> str:
+    """A label as text; whole numbers that came as 1.0 (a column that once had gaps) are 1."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from datasets import config as datasets_config
 from transformers import PreTrainedTokenizerBase
 
 from forge.core.hashing import digest
+from forge.core.io import storage_errors
 
 IN_MEMORY_ROWS = 50_000  # below this, encoding again is quicker than a file is worth
 
@@ -42,16 +44,30 @@ def encode_texts(
     if rows <= IN_MEMORY_ROWS:
         return Dataset.from_dict(encode(columns) | kept)
     folder = Path(datasets_config.HF_DATASETS_CACHE) / "forge-encoded"
-    folder.mkdir(parents=True, exist_ok=True)
-    cache = folder / f"{digest([key, max_length, tokenizer.name_or_path, len(tokenizer)], 24)}.arrow"
+    cache = folder / f"{digest([key, max_length, _vocabulary_mark(tokenizer)], 24)}.arrow"
     if cache.is_file():
         return Dataset.from_file(str(cache))
     temporary = cache.with_suffix(f".{os.getpid()}.tmp")
     table = Dataset.from_dict(dict(columns))
     dropped = [name for name in ("text", "text_pair") if name in columns]
-    table.map(encode, batched=True, remove_columns=dropped, cache_file_name=str(temporary), desc="encoding")
-    temporary.replace(cache)
+    try:
+        with storage_errors(f"encoding texts into {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            table.map(encode, batched=True, remove_columns=dropped, cache_file_name=str(temporary), desc="encoding")
+            temporary.replace(cache)
+    finally:
+        temporary.unlink(missing_ok=True)
     return Dataset.from_file(str(cache))
+
+
+def _vocabulary_mark(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What a tokenizer is, by content: one trained on other texts has the same name and size, and other ids."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return digest([type(tokenizer).__name__, tokenizer.get_vocab(), tokenizer.special_tokens_map])
+    state = json.loads(backend.to_str())
+    # These two are set by each call.
+    return digest({name: value for name, value in state.items() if name not in {"truncation", "padding"}})
 
 
 def pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ A Table remembers where each row came from, so that a bad row is named by file a
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, Dataset, load_dataset
+from datasets.exceptions import DatasetsError
+from yaml import YAMLError
 
 from forge.core.errors import UserError
 from forge.core.hashing import digest, file_sha256
@@ -52,12 +55,20 @@ def from_directory(folder: str, subset: str | None, split: str, revision: str) -
     """One split of a data set in hub format: a snapshot of the hub, or any local folder laid out like one."""
     try:
         rows = load_dataset(folder, subset, split=split)
-    except (ValueError, FileNotFoundError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{folder}  cannot read split '{split}': {reason}") from error
+    except (ValueError, FileNotFoundError, KeyError, RuntimeError, DatasetsError, YAMLError) as error:
+        raise UserError(f"{folder}  cannot read split '{split}': {_reason(error.__cause__ or error)}") from error
     name = f"{folder}:{split}"
-    mark = digest([revision or folder, subset, split, rows.num_rows, rows._fingerprint if not revision else ""], 16)
+    mark = digest([revision or _content_mark(rows), subset, split, rows.num_rows], 16)
     return _checked(Table(name, rows, mark, lambda i: f"{name}, row {i + 1}"))
+
+
+def _content_mark(rows: Dataset) -> str:
+    """sha256 of the rows themselves, so that a folder may be copied or touched, but not changed."""
+    mark = hashlib.sha256(repr(rows.features).encode())
+    for part in rows.with_format("arrow").iter(batch_size=10_000):
+        for batch in part.combine_chunks().to_batches():
+            mark.update(batch.serialize())
+    return mark.hexdigest()
 
 
 def from_file(path: Path) -> Table:
@@ -71,7 +82,7 @@ def from_file(path: Path) -> Table:
         try:
             rows = Dataset.from_parquet(str(path))
         except Exception as error:  # pyarrow raises many kinds for a damaged file
-            raise UserError(f"{path}  cannot read as Parquet: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{path}  cannot read as Parquet: {_reason(error)}") from error
         return _checked(Table(str(path), rows, mark, lambda i: f"{path}, row {i + 1}"))
     if path.suffix in {".jsonl", ".json"}:
         numbered = _read_jsonl(path)
@@ -98,8 +109,41 @@ def _from_numbered(path: Path, numbered: Iterator[tuple[int, dict[str, Any]]], m
     try:
         rows = Dataset.from_dict(columns)
     except Exception as error:  # pyarrow: a column of mixed kinds
-        raise UserError(f"{path}  a column mixes kinds of values: {str(error).splitlines()[0]}") from error
+        raise UserError(_odd_value(path, lines, columns) or f"{path}  cannot be read: {_reason(error)}") from error
     return Table(str(path), rows, mark, lambda i: f"{path}:{lines[i]}")
+
+
+def _odd_value(path: Path, lines: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> str:
+    """Names the first value that is of another kind than those above it in its column."""
+    for column, values in columns.items():
+        kind = ""
+        for line, value in zip(lines, values, strict=True):
+            here = "" if value is None else kind_of(value)
+            if kind and here and here != kind:
+                return f"{path}:{line}  column '{column}' holds {here} in this row, and {kind} in the rows above"
+            kind = kind or here
+            if isinstance(value, str) and not _is_encodable(value):
+                return f"{path}:{line}  column '{column}' holds half of a surrogate pair, which is no character"
+    return ""
+
+
+def kind_of(value: object) -> str:
+    """What a cell holds, for messages."""
+    kinds = ((bool, "true or false"), (int | float, "a number"), (str, "a text"), (list, "a list"), (dict, "an object"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -117,7 +161,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise UserError(f"{path}:{line}  each line must be one JSON object, this is a {type(row).__name__}")
                 yield line, row
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}  is not UTF-8 text: {error.reason} at byte {error.start}") from error
+            raise UserError(not_utf8(path)) from error
 
 
 def _read_csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -125,19 +169,34 @@ def _read_csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]
     # TSV as GLUE ships it has bare quotes inside fields, so quotes mean nothing there.
     quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+        # Strict, because else a quote that never closes swallows the rest of the file in silence.
+        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
+        line = 1  # where the row starts that is being read; quoted line breaks make it longer than a line
         try:
             header = next(reader, [])
+            if twice := sorted({name for name in header if header.count(name) > 1}):
+                raise UserError(f"{path}:1  has more than one column '{twice[0]}'")
+            line = reader.line_num + 1
             for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise UserError(f"{path}:{reader.line_num}  has {len(row)} columns, the header has {len(header)}")
-                yield reader.line_num, dict(zip(header, row, strict=True))
+                if row and len(row) != len(header):
+                    raise UserError(f"{path}:{line}  has {len(row)} columns, the header has {len(header)}")
+                if row:
+                    yield line, dict(zip(header, row, strict=True))
+                line = reader.line_num + 1
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}  is not UTF-8 text: {error.reason} at byte {error.start}") from error
+            raise UserError(not_utf8(path)) from error
         except csv.Error as error:
-            raise UserError(f"{path}:{reader.line_num}  {error}") from error
+            raise UserError(f"{path}:{line}  {error} in the row that starts here") from error
+
+
+def not_utf8(path: Path) -> str:
+    """The message for a text file in another encoding; names the line and the byte."""
+    try:
+        path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return f"{path}:{line}  is not UTF-8 text: {error.reason} (0x{error.object[error.start]:02x})"
+    return f"{path}  is not UTF-8 text"
 
 
 def _checked(table: Table) -> Table:

@@ -37,7 +37,7 @@ def _fact(*key: object) -> Formula:
     return lambda w: bool(w[key])
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """The sentence is outside this grammar."""
 
 
@@ -63,31 +63,31 @@ class Reader:
     def sentence(self, text: str) -> Formula:
         if text.startswith("it is false that "):
             return _not(self.sentence(text.removeprefix("it is false that ")))
-        if m := re.fullmatch(r"the (\w+) or the (\w+) (\w+)", text):
-            one, two = (self.sentence(f"the {who} {m[3]}") for who in (m[1], m[2]))
+        if m := re.fullmatch(r"(\w+) or (\w+) (\w+)", text):
+            one, two = (self.sentence(f"{who} {m[3]}") for who in (m[1], m[2]))
             return lambda w: one(w) or two(w)
-        if m := re.fullmatch(r"neither the (\w+) nor the (\w+) (\w+)", text):
-            return _and(*(_not(self.sentence(f"the {who} {m[3]}")) for who in (m[1], m[2])))
-        if m := re.fullmatch(r"the (\w+) but not the (\w+) (\w+)", text):
-            return _and(self.sentence(f"the {m[1]} {m[3]}"), _not(self.sentence(f"the {m[2]} {m[3]}")))
-        if m := re.fullmatch(r"the (\w+) and the (\w+) (\w+)", text):
-            return _and(*(self.sentence(f"the {who} {m[3]}") for who in (m[1], m[2])))
+        if m := re.fullmatch(r"neither (\w+) nor (\w+) (\w+)", text):
+            return _and(*(_not(self.sentence(f"{who} {m[3]}")) for who in (m[1], m[2])))
+        if m := re.fullmatch(r"(\w+) but not (\w+) (\w+)", text):
+            return _and(self.sentence(f"{m[1]} {m[3]}"), _not(self.sentence(f"{m[2]} {m[3]}")))
+        if m := re.fullmatch(r"(\w+) and (\w+) (\w+)", text):
+            return _and(*(self.sentence(f"{who} {m[3]}") for who in (m[1], m[2])))
         if " and " in text:
             return _and(*(self.sentence(part) for part in text.split(" and ")))
-        if m := re.fullmatch(r"the (\w+) (\w+) that (.+)", text):
+        if m := re.fullmatch(r"(\w+) (\w+) that (.+)", text):
             inside = self.sentence(m[3])
             attitude = self.fact("attitude", m[1], m[2], m[3])
             return _and(attitude, inside) if m[2] in lex.FACTIVES else attitude
-        if m := re.fullmatch(r"the (\w+) (near|who) (.+)", text):
+        if m := re.fullmatch(r"(\w+) (near|who) (.+)", text):
             return self._with_aside(m[1], m[2], m[3].split())
         return self._clause(text)
 
     def _with_aside(self, who: str, kind: str, words: list[str]) -> Formula:
-        """ "near the y …" takes two words; "who …" runs to the first object, negated or not."""
+        """ "near y …" takes one word; "who …" runs to the first object, negated or not."""
         if kind == "near":
-            return _and(self.fact("near", who, words[1]), self._clause(f"the {who} {' '.join(words[2:])}"))
-        cut = words.index("the") + 2
-        return _and(*(self._clause(f"the {who} {' '.join(part)}") for part in (words[:cut], words[cut:])))
+            return _and(self.fact("near", who, words[0]), self._clause(f"{who} {' '.join(words[1:])}"))
+        cut = 4 if words[0] == "did" else 2
+        return _and(*(self._clause(f"{who} {' '.join(part)}") for part in (words[:cut], words[cut:])))
 
     def _clause(self, text: str) -> Formula:
         for pattern, read in _CLAUSES:
@@ -95,7 +95,7 @@ class Reader:
                 found = read(self, *m.groups())
                 if found is not None:
                     return found
-        raise Unreadable(text)
+        raise UnreadableError(text)
 
     def _role(self, agent: str, negation: str | None, verb: str, patient: str) -> Formula | None:
         base = PAST_TO_BASE.get(verb, verb)
@@ -131,7 +131,7 @@ class Reader:
         def holds(w: World) -> bool:
             things = w[("things", who, verb)]
             return any(
-                (noun == kind or noun == parent) and set(adjectives) <= set(has)
+                noun in (kind, parent) and set(adjectives) <= set(has)
                 for kind, parent, has in things  # type: ignore[attr-defined]
             )
 
@@ -151,7 +151,7 @@ class Reader:
                 self.people |= {one, two}
                 self.scales.add(scale[0])
                 return lambda w: (w[("rank", scale[0], high)] > w[("rank", scale[0], low)]) != bool(negation)  # type: ignore[operator]
-        raise Unreadable(word)
+        raise UnreadableError(word)
 
     def _time(self, one: str, negation: str | None, verb: str, word: str, two: str) -> Formula:
         verb = ACTION_BASE.get(verb, verb)
@@ -166,7 +166,7 @@ class Reader:
                 if adjective in pair:
                     self.facts.add(("scale", who, pair, gap))
                     return lambda w: (w[("scale", who, pair, gap)] == adjective) != bool(negation)
-        raise Unreadable(adjective)
+        raise UnreadableError(adjective)
 
     def _did(self, who: str, negation: str | None, verb: str) -> Formula:
         did = self.fact("did", who, ACTION_BASE.get(verb, verb))
@@ -194,7 +194,7 @@ class Reader:
             axes.append([{("at", who): room} for room in sorted(rooms | rest)])
         axes += self._thing_axes()
         if math.prod(len(axis) for axis in axes) > MAX_WORLDS:
-            raise Unreadable("too many worlds")
+            raise UnreadableError("too many worlds")
         for parts in itertools.product(*axes):
             world: World = {"people": people}
             for part in parts:
@@ -216,18 +216,18 @@ class Reader:
 
 
 _CLAUSES: tuple[tuple[str, Callable[..., Formula | None]], ...] = (
-    (r"(everybody|nobody) (\w+) the (\w+)", Reader._everybody),
-    (r"the (\w+) (\w+) nobody", Reader._to_nobody),
-    (r"the (\w+) was(?: (not))? (\w+) by the (\w+)", Reader._passive),
-    (r"the (\w+) is(?: (not))? in the (\w+)", Reader._at),
-    (r"the (\w+) is(?: (not))? (\w+) than the (\w+)", Reader._compare),
-    (r"the (\w+)(?: (did not))? (\w+) (before|after) the (\w+)", Reader._time),
-    (r"the (\w+)(?: (did not))? (\w+) the (\w+)", Reader._role),
-    (r"the (\w+) did not (\w+) an? (.+)", lambda r, who, verb, what: _not(r._owns(who, verb, what))),
-    (r"the (\w+) (\w+) no (.+)", lambda r, who, verb, what: _not(r._owns(who, verb, what))),
-    (r"the (\w+) (\w+) an? (.+)", Reader._owns),
-    (r"the (\w+) is(?: (not))? (\w+)", Reader._property),
-    (r"the (\w+)(?: (did not))? (\w+)", Reader._did),
+    (r"(everybody|nobody) (\w+) (\w+)", Reader._everybody),
+    (r"(\w+) (\w+) nobody", Reader._to_nobody),
+    (r"(\w+) was(?: (not))? (\w+) by (\w+)", Reader._passive),
+    (r"(\w+) is(?: (not))? in the (\w+)", Reader._at),
+    (r"(\w+) is(?: (not))? (\w+) than (\w+)", Reader._compare),
+    (r"(\w+)(?: (did not))? (\w+) (before|after) (\w+)", Reader._time),
+    (r"(\w+)(?: (did not))? (\w+) (\w+)", Reader._role),
+    (r"(\w+) did not (\w+) an? (.+)", lambda r, who, verb, what: _not(r._owns(who, verb, what))),
+    (r"(\w+) (\w+) no (.+)", lambda r, who, verb, what: _not(r._owns(who, verb, what))),
+    (r"(\w+) (\w+) an? (.+)", Reader._owns),
+    (r"(\w+) is(?: (not))? (\w+)", Reader._property),
+    (r"(\w+)(?: (did not))? (\w+)", Reader._did),
 )
 
 
@@ -296,8 +296,8 @@ def _compare_truths(premise: np.ndarray, hypothesis: np.ndarray) -> str:
 
 
 def oracle_label(premise: str, hypothesis: str) -> str:
-    """The label of a pair, from enumerating worlds. Raises Unreadable where it cannot say."""
-    texts = [f"{s[0].lower()}{s[1:]}".rstrip(".") for s in (premise, hypothesis)]
+    """The label of a pair, from enumerating worlds. Raises UnreadableError where it cannot say."""
+    texts = [s.lower().rstrip(".") for s in (premise, hypothesis)]
     if _QUANTIFIED.fullmatch(texts[1]):
         return _quantified_label(*texts)
     reader = Reader()

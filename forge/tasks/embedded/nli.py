@@ -16,7 +16,7 @@ from itertools import islice
 
 from forge.tasks.embedded.nli_families import Draw, Family, Pair
 from forge.tasks.embedded.nli_families2 import FAMILIES
-from forge.tasks.embedded.nli_lexicon import FUNCTION_WORDS, NUMBERS, SOCIAL_PAST
+from forge.tasks.embedded.nli_lexicon import FUNCTION_WORDS, NUMBERS, PERSONS, SOCIAL_PAST
 from forge.tasks.embedded.nli_logic import LABELS
 
 # Which percentiles of all word combinations belong to a split.
@@ -31,7 +31,7 @@ _SCHEDULE = tuple(family for family, share in FAMILIES for _ in range(share))
 
 def content_words(sentence: str) -> frozenset[str]:
     """The words that carry the topic, verbs between people in their base form."""
-    words = sentence.lower().rstrip(".").split()
+    words = sentence.lower().split()
     return frozenset(_BASE_FORM.get(word, word) for word in words if word not in _NOT_CONTENT)
 
 
@@ -48,13 +48,14 @@ def split_of(hypothesis: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+    words = " ".join(word.capitalize() if word in PERSONS else word for word in text.split())
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _finish(pair: Pair, label: str, draw: Draw) -> dict[str, str]:
     """The row of a pair; a hard draw puts a sentence beside the premise that changes nothing."""
     premise = pair.premise
-    if pair.decoy and draw.chance(0.5 * draw.difficulty) and "false" not in premise + pair.decoy:
+    if pair.decoy and draw.chance(0.5 * draw.difficulty**2) and "false" not in premise + pair.decoy:
         parts = (premise, pair.decoy) if draw.chance(0.5) else (pair.decoy, premise)
         premise = " and ".join(parts)
     return {

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from forge.tasks.embedded import nli_lexicon as lexicon
-from forge.tasks.embedded.nli_logic import QUANTIFIERS, Relation, judge, quantified_premises
+from forge.tasks.embedded.nli_logic import Relation, judge
 
 T = TypeVar("T")
 EQUAL, FORWARD, REVERSE = Relation.EQUAL, Relation.FORWARD, Relation.REVERSE
@@ -37,7 +37,7 @@ class Draw:
 
     def hard(self) -> bool:
         """Should this step be a hard one?"""
-        return self.chance(self.difficulty)
+        return self.chance(self.difficulty**2)
 
     def pick(self, options: Sequence[T]) -> T:
         """One of the options, each as likely."""
@@ -66,7 +66,7 @@ class Statement:
 
     def text(self, holds: bool, draw: Draw) -> str:
         """As a sentence, sometimes turned around by "it is false that" when the draw is a hard one."""
-        if self.denied and draw.chance(0.3 * draw.difficulty):
+        if self.denied and draw.chance(0.3 * draw.difficulty**2):
             return self.turned(holds)
         return self.said if holds else self.denied
 
@@ -111,8 +111,8 @@ def _social(draw: Draw, agent: str, verb: str, patient: str) -> Statement:
     """Who did what to whom, in the active or the passive voice."""
     past = lexicon.SOCIAL_PAST[verb]
     if draw.chance(0.4):
-        return Statement(f"the {patient} was {past} by the {agent}", f"the {patient} was not {past} by the {agent}")
-    return Statement(f"the {agent} {past} the {patient}", f"the {agent} did not {verb} the {patient}")
+        return Statement(f"{patient} was {past} by {agent}", f"{patient} was not {past} by {agent}")
+    return Statement(f"{agent} {past} {patient}", f"{agent} did not {verb} {patient}")
 
 
 def role(draw: Draw, label: str) -> Pair:
@@ -125,10 +125,10 @@ def role(draw: Draw, label: str) -> Pair:
         (EQUAL, lambda: _social(draw, agent, verb, patient)),
         (INDEPENDENT, lambda: _social(draw, patient, verb, agent)),
         (INDEPENDENT, lambda: _social(draw, patient, verb, agent)),
-        (FORWARD, lambda: Statement(f"everybody {past} the {patient}")),
-        (EXCLUSIVE, lambda: Statement(f"nobody {past} the {patient}")),
-        (EXCLUSIVE, lambda: Statement(f"the {agent} {past} nobody")),
-        (INDEPENDENT, lambda: Statement(draw.pick((f"nobody {past} the {agent}", f"everybody {past} the {agent}")))),
+        (FORWARD, lambda: Statement(f"everybody {past} {patient}")),
+        (EXCLUSIVE, lambda: Statement(f"nobody {past} {patient}")),
+        (EXCLUSIVE, lambda: Statement(f"{agent} {past} nobody")),
+        (INDEPENDENT, lambda: Statement(draw.pick((f"nobody {past} {agent}", f"everybody {past} {agent}")))),
     ]
     decoy = _social(draw, patient, verb, third).text(draw.chance(0.5), draw)
     return assemble(draw, label, _social(draw, agent, verb, patient), moves, "role", decoy)
@@ -141,19 +141,19 @@ def relative_clause(draw: Draw, label: str) -> Pair:
     third = draw.other(lexicon.PERSONS, first, second)
     other_verb = draw.other(lexicon.SOCIAL_VERBS, verb)
     past, other_past = lexicon.SOCIAL_PAST[verb], lexicon.SOCIAL_PAST[other_verb]
-    main = f"did not {verb} the {second}", f"{past} the {second}"
-    inner = f"who did not {verb} the {second}", f"who {past} the {second}"
-    aside = draw.pick((f"near the {third}", f"who {other_past} the {third}"))
-    tail = f"{other_past} the {third}"
+    main = f"did not {verb} {second}", f"{past} {second}"
+    inner = f"who did not {verb} {second}", f"who {past} {second}"
+    aside = draw.pick((f"near {third}", f"who {other_past} {third}"))
+    tail = f"{other_past} {third}"
     moves: list[Move] = [
-        (EQUAL, lambda: Statement(f"the {first} {aside} {main[1]}", f"the {first} {aside} {main[0]}")),
-        (EQUAL, lambda: Statement(f"the {first} {inner[1]} {tail}", f"the {first} {inner[0]} {tail}")),
-        (INDEPENDENT, lambda: Statement(f"the {third} {inner_of(first)} {main[1]}")),
-        (INDEPENDENT, lambda: Statement(f"the {third} {inner_of(first)} {main[1]}")),
+        (EQUAL, lambda: Statement(f"{first} {aside} {main[1]}", f"{first} {aside} {main[0]}")),
+        (EQUAL, lambda: Statement(f"{first} {inner[1]} {tail}", f"{first} {inner[0]} {tail}")),
+        (INDEPENDENT, lambda: Statement(f"{third} {inner_of(first)} {main[1]}")),
+        (INDEPENDENT, lambda: Statement(f"{third} {inner_of(first)} {main[1]}")),
     ]
 
     def inner_of(person: str) -> str:
-        return draw.pick((f"near the {person}", f"who {other_past} the {person}"))
+        return draw.pick((f"near {person}", f"who {other_past} {person}"))
 
     return _unwrapped(draw, label, _social(draw, first, verb, second), moves, "relative_clause")
 
@@ -166,7 +166,7 @@ def embedding(draw: Draw, label: str) -> Pair:
 
     def told(verbs: Sequence[str]) -> Statement:
         clause, attitude = _social(draw, agent, verb, patient), draw.word(verbs)
-        said, denied = (f"the {judge_of_it} {attitude} that {text}" for text in (clause.said, clause.denied))
+        said, denied = (f"{judge_of_it} {attitude} that {text}" for text in (clause.said, clause.denied))
         return Statement(said, denied)
 
     moves: list[Move] = [
@@ -207,8 +207,8 @@ def thing(draw: Draw, label: str) -> Pair:
 
     def owns(noun: str, *adjectives: str, who: str = person) -> Statement:
         what = article(" ".join((*adjectives, noun)))
-        none = f"the {who} {past} no {' '.join((*adjectives, noun))}"
-        return Statement(f"the {who} {past} {what}", none if draw.chance(0.3) else f"the {who} did not {verb} {what}")
+        none = f"{who} {past} no {' '.join((*adjectives, noun))}"
+        return Statement(f"{who} {past} {what}", none if draw.chance(0.3) else f"{who} did not {verb} {what}")
 
     own = (adjective,) if with_adjective else ()
     moves: list[Move] = [

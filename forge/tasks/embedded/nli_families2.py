@@ -31,7 +31,7 @@ from forge.tasks.embedded.nli_logic import (
 
 
 def _is(who: str, what: str) -> Statement:
-    return Statement(f"the {who} is {what}", f"the {who} is not {what}")
+    return Statement(f"{who} is {what}", f"{who} is not {what}")
 
 
 def place(draw: Draw, label: str) -> Pair:
@@ -101,7 +101,7 @@ def order(draw: Draw, label: str) -> Pair:
         word = forward
         if draw.chance(0.5):
             one, two, word = two, one, backward
-        return Statement(f"the {one} {does} {word} the {two}", f"the {one} {does_not} {word} the {two}")
+        return Statement(f"{one} {does} {word} {two}", f"{one} {does_not} {word} {two}")
 
     def chain(*links: tuple[str, str]) -> Statement:
         return Statement(" and ".join(link(*pair).said for pair in (links if draw.chance(0.5) else links[::-1])))
@@ -129,14 +129,14 @@ def conjunction(draw: Draw, label: str) -> Pair:
     two = draw.other(lexicon.PERSONS, one)
     left, right = (one, two) if draw.chance(0.5) else (two, one)
     moves: list[Move] = [
-        (FORWARD, lambda: Statement(f"the {left} and the {right} {past}")),
-        (FORWARD, lambda: Statement(f"the {one} but not the {two} {past}")),
-        (EXCLUSIVE, lambda: Statement(f"the {two} but not the {one} {past}")),
-        (REVERSE, lambda: Statement(f"the {left} or the {right} {past}", f"neither the {left} nor the {right} {past}")),
-        (INDEPENDENT, lambda: Statement(f"the {two} {past}", f"the {two} did not {verb}")),
-        (INDEPENDENT, lambda: Statement(f"the {left} or the {right} {past}")),
+        (FORWARD, lambda: Statement(f"{left} and {right} {past}")),
+        (FORWARD, lambda: Statement(f"{one} but not {two} {past}")),
+        (EXCLUSIVE, lambda: Statement(f"{two} but not {one} {past}")),
+        (REVERSE, lambda: Statement(f"{left} or {right} {past}", f"neither {left} nor {right} {past}")),
+        (INDEPENDENT, lambda: Statement(f"{two} {past}", f"{two} did not {verb}")),
+        (INDEPENDENT, lambda: Statement(f"{left} or {right} {past}")),
     ]
-    return assemble(draw, label, Statement(f"the {one} {past}", f"the {one} did not {verb}"), moves, "conjunction")
+    return assemble(draw, label, Statement(f"{one} {past}", f"{one} did not {verb}"), moves, "conjunction")
 
 
 def _neighbour(draw: Draw, tree: dict[str, tuple[str, ...]], parent: str, word: str, relation: Relation) -> str:

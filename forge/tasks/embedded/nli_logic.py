@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 
 LABELS = ("entailment", "neutral", "contradiction")
 ENTAILMENT, NEUTRAL, CONTRADICTION = LABELS
@@ -128,7 +128,7 @@ class QuantifiedPremise:
         return (self.group is not Relation.EQUAL) + (self.activity is not Relation.EQUAL)
 
 
-@lru_cache(maxsize=None)
+@cache
 def quantified_premises(
     second: Quantifier, groups: frozenset[Relation], activities: frozenset[Relation]
 ) -> dict[tuple[str, int], list[QuantifiedPremise]]:

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from string import whitespace
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 # [PAD] comes first: models that pad assume id 0.
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+UNKNOWN = "[UNK]"
+SPECIAL_TOKENS = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 VOCAB_SIZE = 1_200
 MAX_LENGTH = 64
 
 
 def train_wordpiece(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
-    """A bare WordPiece tokenizer with BERT's normalizer, pre-tokenizer and pair template, trained on the texts."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """A bare WordPiece tokenizer with BERT's normalizer, pre-tokenizer and pair template, trained on the texts.
+
+    The same texts give the same ids in every process: a resumed run and its data must agree.
+    """
+    lines = list(texts)
+    tokenizer = _around(models.WordPiece(vocab=_vocabulary(lines, vocab_size), unk_token=UNKNOWN))
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    )
+    return tokenizer
+
+
+def _vocabulary(lines: list[str], vocab_size: int) -> dict[str, int]:
+    # The trainer numbers letters in the order of a hash map, which differs from process to process, and breaks ties
+    # between merges by number. Naming every letter first, alone and inside a word, leaves nothing to chance.
+    tokenizer = _around(models.WordPiece(unk_token=UNKNOWN))
+    used = "".join(sorted(set().union(*lines)))
+    letters = sorted(set(tokenizer.normalizer.normalize_str(used)) - set(whitespace))
+    named = [*SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=named, show_progress=False)
+    tokenizer.train_from_iterator(lines, trainer)
+    return dict(tokenizer.get_vocab())
+
+
+def _around(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False, min_frequency=1
-    )
-    # Letters are counted in a hash map whose order changes from run to run: fixing them first fixes every id.
-    lines = list(texts)
-    trainer.initial_alphabet = sorted({letter for line in lines for letter in line.lower() if letter.isalnum()})
-    tokenizer.train_from_iterator(lines, trainer)
     tokenizer.decoder = decoders.WordPiece()
-    ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=list(ids.items())
-    )
     return tokenizer
 
 
