@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,15 @@ from forge.config.schema import Columns, Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.events import Notice, Sink, fan_out
-from forge.models.load import check_length, load_classifier, load_tokenizer, peek, trained_labels
+from forge.models.load import (
+    as_saved,
+    check_length,
+    load_classifier,
+    load_tokenizer,
+    peek,
+    tokenizer_files,
+    trained_labels,
+)
 from forge.objectives.base import Objective
 from forge.objectives.sft import SFT
 from forge.preflight import Preflight
@@ -64,8 +73,7 @@ def train(found: Preflight, command: Sequence[str]) -> None:
     store = CheckpointStore(found.run.path, settings.checkpoint.keep)
     resume = store.newest_good() if found.run.exists else None
     checkpoint = resume.path if resume else None
-    source = Asset(found.model.asked, "path", str(checkpoint)) if checkpoint else found.model
-    prepared = prepare_run(found, source, accelerator, store)
+    prepared = prepare_run(found, checkpoint, accelerator, store)
     main = accelerator.is_main_process
     if main:
         _claim(found.run, prepared, settings)
@@ -104,17 +112,23 @@ def train(found: Preflight, command: Sequence[str]) -> None:
                     emit(Notice(f"outputs are in {found.run.path}"))
 
 
-def prepare_run(found: Preflight, source: Asset, accelerator: Accelerator, store: CheckpointStore) -> Prepared:
+def prepare_run(
+    found: Preflight, checkpoint: Path | None, accelerator: Accelerator, store: CheckpointStore
+) -> Prepared:
     """Read, load and encode everything; raises UserError before anything is written."""
     settings = found.resolved.settings
+    source, wanted = found.model, settings.model
+    if checkpoint:
+        source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
     raw = read_splits(settings.data, found.data)
     assert raw.train is not None
-    config = peek(source, settings.model)
+    config = peek(source, wanted)
     data_names = label_names(raw.train, raw.columns.label, raw.labels)
-    plan = plan_labels(data_names, *trained_labels(config, settings.model), settings.model.head)
+    plan = plan_labels(data_names, *trained_labels(config, wanted), wanted.head)
     texts = _training_texts(raw) if source.source == "embedded" else []
-    tokenizer = load_tokenizer(source, settings.model, texts)
-    model = load_classifier(source, settings.model, plan, tokenizer, settings.seed)
+    tokenizer = load_tokenizer(source, wanted, texts)
+    files = tokenizer_files(source, wanted, tokenizer)
+    model = load_classifier(source, wanted, plan, tokenizer, settings.seed)
     max_length = _max_length(settings, model, found.model)
     task = ClassificationTask(plan.names, tokenizer, max_length)
     data = encode_splits(task, raw, settings, accelerator)
@@ -122,7 +136,7 @@ def prepare_run(found: Preflight, source: Asset, accelerator: Accelerator, store
     batches = _batch_plan(settings, data.train, accelerator.num_processes)
     about = {"config": found.resolved.digest(), "versions": versions()}
     objective = make_objective(settings)
-    parts = Parts(settings, task, data, model, tokenizer, objective, batches, accelerator, store, about)
+    parts = Parts(settings, task, data, model, files, objective, batches, accelerator, store, about)
     notices = [plan.notice] if plan.notice else []
     header = _header(found, parts, plan.names)
     return Prepared(parts, header, notices + list(data.notices), plan.names, raw.columns, dict(data.fingerprints))

@@ -13,7 +13,8 @@ MANIFEST = "manifest.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "trainer_state.json"
 WEIGHTS_FILE = "model.safetensors"
-RESUME_ONLY = frozenset({MANIFEST, OPTIMIZER_FILE, STATE_FILE})  # what using the model does not need
+TOKENIZER_LIST = "tokenizer_files.json"
+RESUME_ONLY = frozenset({MANIFEST, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})  # what using the model does not need
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:

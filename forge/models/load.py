@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +23,7 @@ from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
+from forge.core.manifest import TOKENIZER_LIST
 from forge.models.embedded import EMBEDDED_MODELS, build_config
 from forge.tasks.labels import LabelPlan
 
@@ -80,6 +84,24 @@ def load_tokenizer(asset: Asset, settings: Model, texts: Sequence[str]) -> PreTr
     if tokenizer.pad_token is None:
         raise UserError(f"model.tokenizer: {settings.tokenizer or asset.asked} has no padding token")
     return tokenizer
+
+
+def as_saved(settings: Model) -> Model:
+    """Settings that load a checkpoint as it is: what drew new weights at the start must not draw again."""
+    return settings.model_copy(update={"tokenizer": None, "init": "pretrained", "head": "auto", "labels": None})
+
+
+def tokenizer_files(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
+    """The tokenizer as files by name. Saving a loaded tokenizer can change its bytes, so a checkpoint's are copied."""
+    folder = Path(asset.location)
+    record = folder / TOKENIZER_LIST
+    if record.is_file() and settings.tokenizer is None:
+        names = json.loads(record.read_text(encoding="utf-8"))
+        return {name: (folder / name).read_bytes() for name in [*names, TOKENIZER_LIST]}
+    with tempfile.TemporaryDirectory() as temporary:
+        tokenizer.save_pretrained(temporary)
+        files = {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir()) if path.is_file()}
+    return files | {TOKENIZER_LIST: json.dumps(sorted(files)).encode()}
 
 
 def load_classifier(

@@ -16,7 +16,7 @@ def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any],
     assets = metadata["assets"]
     task = HUB_TASKS[config["task"]]
     is_best = step == (state.get("best") or {}).get("step")
-    at_best = state.get("validation_at_best", {}) if is_best else {}
+    at_best = state["best"]["validation"] if is_best else {}
     measured = {f"{split} (validation)": figures for split, figures in at_best.items()}
     measured |= {f"{split} (test)": figures for split, figures in (state.get("test", {}) if is_best else {}).items()}
     # Only what the model was really made from is claimed: a stand-in is named as itself, and new weights have no base.

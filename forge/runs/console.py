@@ -88,8 +88,10 @@ class LiveConsole:
         table = Table.grid(padding=(0, 2))
         for name, value in self._rows.items():
             table.add_row(Text(name), Text(value))  # a name in brackets is no markup
+        bar = Table.grid(expand=True)  # on its own a progress bar ends without a new line and hides the first row
+        bar.add_row(ProgressBar(total=total, completed=self._step))
         title = f"step {self._step:,} of {total:,}   {duration(time.monotonic() - self._begun)}"
-        return Panel(Group(ProgressBar(total=total, completed=self._step), table), title=title, title_align="left")
+        return Panel(Group(bar, table), title=title, title_align="left")
 
 
 def sparkline(values: Sequence[float]) -> str:

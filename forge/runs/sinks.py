@@ -99,27 +99,21 @@ class StateFile:
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._written = 0.0
-        # Known until the end: a life that finds nothing left to do still reports its last figures.
-        self.state: dict[str, Any] = {"status": "running"} | {
-            name: value for name, value in run.known_state().items() if name not in {"status", "reason"}
-        }
+        self._durable_next = False
+        self.state: dict[str, Any] = {"status": "running"}
 
     def __call__(self, event: Event) -> None:
         """Remember progress and write it when it is time."""
         match event:
             case Progressed(state=state):
                 self.state.update(state)
-                if time.monotonic() - self._written > STATE_INTERVAL_S:
-                    self._write(durable=False)
+                if self._durable_next or time.monotonic() - self._written > STATE_INTERVAL_S:
+                    self._write(durable=self._durable_next)
+                    self._durable_next = False
             case Evaluated(final=True):
                 self.state.setdefault("test", {})[event.split] = dict(event.figures)
-            case Evaluated():
-                self.state.setdefault("validation", {})[event.split] = dict(event.figures)
             case CheckpointSaved():
-                self.state["checkpoint"] = event.name
-                if event.best:
-                    self.state["validation_at_best"] = dict(self.state.get("validation", {}))
-                self._write(durable=True)
+                self._durable_next = True  # the progress that names it follows
             case Finished(reason=reason):
                 self.state["reason"] = reason
 

@@ -82,6 +82,8 @@ def from_file(path: Path) -> Table:
         try:
             rows = Dataset.from_parquet(str(path))
         except Exception as error:  # pyarrow raises many kinds for a damaged file
+            if "no data" in str(error):  # whole, but without a row
+                raise UserError(f"{path}  has no rows") from error
             raise UserError(f"{path}  cannot read as Parquet: {_reason(error)}") from error
         return _checked(Table(str(path), rows, mark, lambda i: f"{path}, row {i + 1}"))
     if path.suffix in {".jsonl", ".json"}:

@@ -9,14 +9,14 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from forge.config.schema import Settings
 from forge.core.errors import DivergedError
@@ -43,7 +43,7 @@ class Parts:
     task: Task
     data: TaskData
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer_files: Mapping[str, bytes]  # copied into each checkpoint, the same bytes in every life
     objective: Objective
     plan: BatchPlan
     accelerator: Accelerator
@@ -78,6 +78,7 @@ class Trainer:
         """Train to the end and return the final state. Raises DivergedError, StorageError."""
         state, started = self.state, time.monotonic()
         self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir)))
+        self._progress()
         self.updater.model.train()
         assert self.parts.data.train is not None
         steps = stream(
@@ -139,9 +140,9 @@ class Trainer:
     def _log(self, rate: float, speed: Mapping[str, float]) -> None:
         state = self.state
         self._refuse_divergence()
-        figures = self.window.take_means() | {"learning_rate": rate}
-        self.emit(StepLogged(state.step, state.epoch, figures, state.samples_seen, state.tokens_seen, speed))
-        self._progress(figures)
+        state.last = self.window.take_means() | {"learning_rate": rate}
+        self.emit(StepLogged(state.step, state.epoch, state.last, state.samples_seen, state.tokens_seen, speed))
+        self._progress()
 
     def _evaluate_if_due(self, last: bool) -> bool:
         """Measure every validation split; True when the deciding figure is the best so far."""
@@ -155,7 +156,8 @@ class Trainer:
         value = measured[0].figures[metric]
         sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
         improved = state.best is None or sign * value > sign * state.best.value
-        state.best = Best(value, state.step) if improved else state.best
+        state.validation = {event.split: dict(event.figures) for event in measured}
+        state.best = Best(value, state.step, state.validation) if improved else state.best
         state.stale_evaluations = 0 if improved else state.stale_evaluations + 1
         patience = self.settings.evaluate.patience
         if patience and state.stale_evaluations >= patience and not last:
@@ -188,11 +190,12 @@ class Trainer:
             store.prune(protected)
         self.accelerator.wait_for_everyone()
         self.emit(CheckpointSaved(state.step, state.checkpoint, best, time.monotonic() - started))
-        self._progress({})
+        self._progress()
 
     def _write(self, folder: Path) -> None:
         self.parts.model.save_pretrained(folder, max_shard_size="1TB")
-        self.parts.tokenizer.save_pretrained(folder)
+        for name, content in self.parts.tokenizer_files.items():
+            (folder / name).write_bytes(content)
         save_optimizer(self.optimizer, self.parts.model, folder)
         scaler = self.accelerator.scaler
         record = {"state": self.state.as_json(), "scaler": scaler.state_dict() if scaler else None}
@@ -205,24 +208,20 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(record["scaler"])
         return TrainingState.from_json(record["state"], str(folder / STATE_FILE))
 
-    def _progress(self, figures: Mapping[str, float]) -> None:
-        best = self.state.best
-        self.emit(
-            Progressed(
-                {
-                    "step": self.state.step,
-                    "total_steps": self.total_steps,
-                    "epoch": self.state.epoch,
-                    "samples_seen": self.state.samples_seen,
-                    "tokens_seen": self.state.tokens_seen,
-                    "checkpoint": self.state.checkpoint,
-                    "best": {"metric": self.settings.evaluate.metric, "value": best.value, "step": best.step}
-                    if best
-                    else None,
-                }
-                | ({"last": dict(figures)} if figures else {})
-            )
-        )
+    def _progress(self) -> None:
+        state, best = self.state, self.state.best
+        progress = {
+            "step": state.step,
+            "total_steps": self.total_steps,
+            "epoch": state.epoch,
+            "samples_seen": state.samples_seen,
+            "tokens_seen": state.tokens_seen,
+            "last": dict(state.last),
+            "validation": dict(state.validation),
+            "best": {"metric": self.settings.evaluate.metric} | asdict(best) if best else None,
+            "checkpoint": state.checkpoint,
+        }
+        self.emit(Progressed(progress))
 
 
 class _Clock:

@@ -16,6 +16,7 @@ class Best:
 
     value: float
     step: int
+    validation: dict[str, dict[str, float]] = field(default_factory=dict)  # split → figures
 
 
 @dataclass
@@ -31,6 +32,8 @@ class TrainingState:
     stale_evaluations: int = 0  # since the best
     checkpoint: str | None = None  # newest good one
     window: dict[str, float] = field(default_factory=dict)  # sums since the last logged step
+    last: dict[str, float] = field(default_factory=dict)  # figures of the last logged step
+    validation: dict[str, dict[str, float]] = field(default_factory=dict)  # of the last evaluation, split → figures
     stopped: str = ""  # why training ended before its last step
 
     def as_json(self) -> dict[str, Any]:

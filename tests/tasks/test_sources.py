@@ -198,7 +198,7 @@ def test_rows_of_parquet_are_counted_from_one(tmp_path):
     path = tmp_path / "a.parquet"
     Dataset.from_list([*ROWS, {"text": "x", "label": "bad"}]).to_parquet(str(path))
     assert _message(_classify, path).startswith(f"{path}, row 4  label is 'bad'")
-    Dataset.from_list(ROWS[:0], features=Features({"text": Value("string")})).to_parquet(str(path))
+    Dataset.from_dict({"text": []}, features=Features({"text": Value("string")})).to_parquet(str(path))
     assert _message(from_file, path) == f"{path}  has no rows"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from forge.tasks.embedded import nli_lexicon as lexicon
-from forge.tasks.embedded.nli_logic import Relation, judge
+from forge.tasks.embedded.nli_logic import NEUTRAL, Relation, judge
 
 T = TypeVar("T")
 EQUAL, FORWARD, REVERSE = Relation.EQUAL, Relation.FORWARD, Relation.REVERSE
@@ -39,6 +39,13 @@ class Draw:
         """Should this step be a hard one?"""
         return self.chance(self.difficulty**2)
 
+    def turn(self) -> bool:
+        """Should this be said the other way round (denied, passive, mirrored)? At most as often as not.
+
+        Easy draws do it seldom: rare turns leave the plain rule visible, even turns hide it in a parity.
+        """
+        return self.chance(0.1 + 0.4 * self.difficulty**2)
+
     def pick(self, options: Sequence[T]) -> T:
         """One of the options, each as likely."""
         return options[int(self._random.random() * len(options))]
@@ -63,10 +70,11 @@ class Statement:
 
     said: str
     denied: str = ""
+    atomic: bool = True  # False: several claims in one, so "it is false that" would not deny the right one
 
     def text(self, holds: bool, draw: Draw) -> str:
         """As a sentence, sometimes turned around by "it is false that" when the draw is a hard one."""
-        if self.denied and draw.chance(0.3 * draw.difficulty**2):
+        if self.denied and self.atomic and draw.chance(0.3 * draw.difficulty**2):
             return self.turned(holds)
         return self.said if holds else self.denied
 
@@ -91,12 +99,18 @@ Move = tuple[Relation, Callable[[], Statement]]
 
 
 def assemble(draw: Draw, label: str, hypothesis: Statement, moves: Sequence[Move], tag: str, decoy: str = "") -> Pair:
-    """Say or deny the hypothesis, then choose a premise among the moves that give it the label."""
-    hypothesis_holds = draw.chance(0.5)
+    """Say or deny the hypothesis, then choose a premise among the moves that give it the label.
+
+    The first move is the plain way to be neutral: the same said of somebody else. The easier the draw, the more
+    often it is taken instead of a subtler one.
+    """
+    hypothesis_holds = not draw.turn()
     hypothesis_text = hypothesis.text(hypothesis_holds, draw)
+    if label == NEUTRAL and draw.chance(1.0 - 0.8 * draw.difficulty):
+        moves = moves[:1]
     while True:
         relation, build = draw.pick(moves)
-        premise_holds = draw.chance(0.5)
+        premise_holds = not draw.turn()
         if judge(relation, premise_holds, hypothesis_holds) != label:
             continue
         premise = build()
@@ -110,7 +124,7 @@ def assemble(draw: Draw, label: str, hypothesis: Statement, moves: Sequence[Move
 def _social(draw: Draw, agent: str, verb: str, patient: str) -> Statement:
     """Who did what to whom, in the active or the passive voice."""
     past = lexicon.SOCIAL_PAST[verb]
-    if draw.chance(0.4):
+    if draw.turn():
         return Statement(f"{patient} was {past} by {agent}", f"{patient} was not {past} by {agent}")
     return Statement(f"{agent} {past} {patient}", f"{agent} did not {verb} {patient}")
 
@@ -121,16 +135,18 @@ def role(draw: Draw, label: str) -> Pair:
     patient = draw.other(lexicon.PERSONS, agent)
     past = lexicon.SOCIAL_PAST[verb]
     third = draw.other(lexicon.PERSONS, agent, patient)
+    swapped = (third, patient) if draw.chance(0.5) else (agent, third)
     moves: list[Move] = [
+        (INDEPENDENT, lambda: _social(draw, swapped[0], verb, swapped[1])),
         (EQUAL, lambda: _social(draw, agent, verb, patient)),
-        (INDEPENDENT, lambda: _social(draw, patient, verb, agent)),
         (INDEPENDENT, lambda: _social(draw, patient, verb, agent)),
         (FORWARD, lambda: Statement(f"everybody {past} {patient}")),
         (EXCLUSIVE, lambda: Statement(f"nobody {past} {patient}")),
         (EXCLUSIVE, lambda: Statement(f"{agent} {past} nobody")),
         (INDEPENDENT, lambda: Statement(draw.pick((f"nobody {past} {agent}", f"everybody {past} {agent}")))),
     ]
-    decoy = _social(draw, patient, verb, third).text(draw.chance(0.5), draw)
+    fourth = draw.other(lexicon.PERSONS, agent, patient, third)
+    decoy = _social(draw, patient, verb, fourth).text(draw.chance(0.5), draw)
     return assemble(draw, label, _social(draw, agent, verb, patient), moves, "role", decoy)
 
 
@@ -146,16 +162,20 @@ def relative_clause(draw: Draw, label: str) -> Pair:
     aside = draw.pick((f"near {third}", f"who {other_past} {third}"))
     tail = f"{other_past} {third}"
     moves: list[Move] = [
-        (EQUAL, lambda: Statement(f"{first} {aside} {main[1]}", f"{first} {aside} {main[0]}")),
-        (EQUAL, lambda: Statement(f"{first} {inner[1]} {tail}", f"{first} {inner[0]} {tail}")),
-        (INDEPENDENT, lambda: Statement(f"{third} {inner_of(first)} {main[1]}")),
-        (INDEPENDENT, lambda: Statement(f"{third} {inner_of(first)} {main[1]}")),
+        (
+            INDEPENDENT,
+            lambda: Statement(
+                f"{third} {inner_of(first)} {main[1]}", f"{third} {inner_of(first)} {main[0]}", atomic=False
+            ),
+        ),
+        (EQUAL, lambda: Statement(f"{first} {aside} {main[1]}", f"{first} {aside} {main[0]}", atomic=False)),
+        (EQUAL, lambda: Statement(f"{first} {inner[1]} {tail}", f"{first} {inner[0]} {tail}", atomic=False)),
     ]
 
     def inner_of(person: str) -> str:
         return draw.pick((f"near {person}", f"who {other_past} {person}"))
 
-    return _unwrapped(draw, label, _social(draw, first, verb, second), moves, "relative_clause")
+    return assemble(draw, label, _social(draw, first, verb, second), moves, "relative_clause")
 
 
 def embedding(draw: Draw, label: str) -> Pair:
@@ -164,25 +184,19 @@ def embedding(draw: Draw, label: str) -> Pair:
     patient = draw.other(lexicon.PERSONS, agent)
     judge_of_it = draw.other(lexicon.PERSONS, agent, patient)
 
-    def told(verbs: Sequence[str]) -> Statement:
-        clause, attitude = _social(draw, agent, verb, patient), draw.word(verbs)
+    third = draw.other(lexicon.PERSONS, agent, patient, judge_of_it)
+
+    def told(verbs: Sequence[str], who: str = agent) -> Statement:
+        clause, attitude = _social(draw, who, verb, patient), draw.word(verbs)
         said, denied = (f"{judge_of_it} {attitude} that {text}" for text in (clause.said, clause.denied))
-        return Statement(said, denied)
+        return Statement(said, denied, atomic=False)
 
     moves: list[Move] = [
+        (INDEPENDENT, lambda: told(lexicon.FACTIVES, third)),
         (EQUAL, lambda: told(lexicon.FACTIVES)),
         (INDEPENDENT, lambda: told(lexicon.NON_FACTIVES)),
     ]
-    return _unwrapped(draw, label, _social(draw, agent, verb, patient), moves, "embedding")
-
-
-def _unwrapped(draw: Draw, label: str, hypothesis: Statement, moves: Sequence[Move], tag: str) -> Pair:
-    """As ``assemble``, but never with "it is false that", which would deny the premise's other half as well."""
-    difficulty, draw.difficulty = draw.difficulty, 0.0
-    try:
-        return assemble(draw, label, hypothesis, moves, tag)
-    finally:
-        draw.difficulty = difficulty
+    return assemble(draw, label, _social(draw, agent, verb, patient), moves, "embedding")
 
 
 def article(words: str) -> str:
@@ -212,8 +226,8 @@ def thing(draw: Draw, label: str) -> Pair:
 
     own = (adjective,) if with_adjective else ()
     moves: list[Move] = [
-        (EQUAL, lambda: owns(noun, *own)),
         (INDEPENDENT, lambda: owns(noun, *own, who=someone_else)),
+        (EQUAL, lambda: owns(noun, *own)),
     ]
     if noun == child:
         moves.append((INDEPENDENT, lambda: owns(draw.other(lexicon.THINGS[parent], child), *own)))

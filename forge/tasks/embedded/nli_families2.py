@@ -47,8 +47,8 @@ def place(draw: Draw, label: str) -> Pair:
         return _is(who, f"in the {where}")
 
     moves: list[Move] = [
-        (EQUAL, lambda: at(here)),
         (INDEPENDENT, lambda: at(draw.pick((here, room, parent)), someone_else)),
+        (EQUAL, lambda: at(here)),
         (EXCLUSIVE, lambda: at(elsewhere)),
         (EXCLUSIVE, lambda: at(draw.word(lexicon.PLACES[elsewhere]))),
     ]
@@ -71,10 +71,10 @@ def opposite(draw: Draw, label: str) -> Pair:
     words = draw.word(pairs)
     mine, its_opposite = words if draw.chance(0.5) else words[::-1]
     moves: list[Move] = [
+        (INDEPENDENT, lambda: _is(someone_else, draw.pick(words))),
         (EQUAL, lambda: _is(person, mine)),
         (COMPLEMENT if complementary else EXCLUSIVE, lambda: _is(person, its_opposite)),
         (COMPLEMENT if complementary else EXCLUSIVE, lambda: _is(person, its_opposite)),
-        (INDEPENDENT, lambda: _is(someone_else, draw.pick(words))),
         (INDEPENDENT, lambda: _is(person, draw.pick(draw.other((*lexicon.COMPLEMENTS, *lexicon.CONTRARIES), words)))),
     ]
     decoy = _is(draw.other(lexicon.PERSONS, person, someone_else), draw.pick(words)).text(draw.chance(0.5), draw)
@@ -99,24 +99,24 @@ def order(draw: Draw, label: str) -> Pair:
     def link(one: str, two: str) -> Statement:
         """``one`` stands ahead of ``two``, said from either end."""
         word = forward
-        if draw.chance(0.5):
+        if draw.turn():
             one, two, word = two, one, backward
         return Statement(f"{one} {does} {word} {two}", f"{one} {does_not} {word} {two}")
 
     def chain(*links: tuple[str, str]) -> Statement:
         return Statement(" and ".join(link(*pair).said for pair in (links if draw.chance(0.5) else links[::-1])))
 
+    swapped = (first, third) if draw.chance(0.5) else (third, second)
     moves: list[Move] = [
+        (INDEPENDENT, lambda: link(*swapped)),
         (EQUAL, lambda: link(first, second)),
         (EXCLUSIVE, lambda: link(second, first)),
-        (INDEPENDENT, lambda: link(first, third)),
-        (INDEPENDENT, lambda: link(third, second)),
     ]
     if draw.hard():
         moves = [
+            (INDEPENDENT, lambda: chain((first, third), (second, third))),
             (FORWARD, lambda: chain((first, third), (third, second))),
             (EXCLUSIVE, lambda: chain((second, third), (third, first))),
-            (INDEPENDENT, lambda: chain((first, third), (second, third))),
             (INDEPENDENT, lambda: chain((third, first), (third, second))),
         ]
     return assemble(draw, label, link(first, second), moves, "order")
@@ -129,11 +129,11 @@ def conjunction(draw: Draw, label: str) -> Pair:
     two = draw.other(lexicon.PERSONS, one)
     left, right = (one, two) if draw.chance(0.5) else (two, one)
     moves: list[Move] = [
+        (INDEPENDENT, lambda: Statement(f"{two} {past}", f"{two} did not {verb}")),
         (FORWARD, lambda: Statement(f"{left} and {right} {past}")),
         (FORWARD, lambda: Statement(f"{one} but not {two} {past}")),
         (EXCLUSIVE, lambda: Statement(f"{two} but not {one} {past}")),
         (REVERSE, lambda: Statement(f"{left} or {right} {past}", f"neither {left} nor {right} {past}")),
-        (INDEPENDENT, lambda: Statement(f"{two} {past}", f"{two} did not {verb}")),
         (INDEPENDENT, lambda: Statement(f"{left} or {right} {past}")),
     ]
     return assemble(draw, label, Statement(f"{one} {past}", f"{one} did not {verb}"), moves, "conjunction")
@@ -178,13 +178,13 @@ def quantity(draw: Draw, label: str) -> Pair:
 
 # What the data is made of, and how much of each: (family, share).
 FAMILIES: tuple[tuple[Family, int], ...] = (
-    (role, 4),
+    (role, 3),
     (relative_clause, 2),
     (embedding, 2),
     (thing, 4),
     (place, 2),
     (opposite, 2),
-    (order, 3),
+    (order, 2),
     (conjunction, 2),
-    (quantity, 5),
+    (quantity, 4),
 )

@@ -6,7 +6,10 @@ the rest are the words that ``validation_mismatched`` mostly draws. Every word o
 
 from __future__ import annotations
 
-PERSONS = ("anna", "omar", "mia", "ivan", "lucy", "noah", "emma", "hugo")
+PERSONS = (
+    *("anna", "omar", "mia", "ivan", "lucy", "noah", "emma", "hugo", "sara", "liam", "nina", "adam"),
+    *("ruth", "paul", "vera", "karl", "zoe", "eric", "dora", "luis", "ines", "yuri", "olga", "ravi"),
+)
 
 # Verbs between two people, none of which says anything about its own reverse.
 SOCIAL_PAST = {

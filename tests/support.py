@@ -1,0 +1,146 @@
+"""Helpers shared by tests: tiny configurations, the command line in process, lives that can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+TINY: dict[str, Any] = {
+    "task": "classification",
+    "data": {
+        "name": "embedded/nli",
+        "train": "train",
+        "validation": "validation",
+        "test": "test",
+        "embedded": {"train_size": 200},
+    },
+    "model": {"name": "embedded/tiny-distilbert", "dropout": 0.1},
+    "train": {"max_steps": 6, "batch_size": 16, "micro_batch_size": 8, "learning_rate": 1e-3, "threads": 1},
+    "evaluate": {"max_examples": 64, "every": 3},
+    "log": {"every": 1},
+}
+
+
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `change` laid over it."""
+    out = dict(base)
+    for key, value in change.items():
+        out[key] = merged(base.get(key, {}), value) if isinstance(value, dict) else value
+    return out
+
+
+def write_config(folder: Path, change: dict[str, Any] | None = None, name: str = "tiny") -> Path:
+    """A tiny run's YAML in `folder`, its runs going to `folder/runs`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = merged(TINY | {"run": {"dir": str(folder / "runs")}}, change or {})
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def forge(*arguments: str | Path) -> int:
+    """The command line in this process."""
+    from forge.cli import main
+
+    return main([str(argument) for argument in arguments])
+
+
+def only_run(folder: Path) -> Path:
+    """The one run directory below `folder/runs`."""
+    found = [path.parent for path in (folder / "runs").rglob("run_metadata.json") if not path.parent.is_symlink()]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def metrics(run: Path, with_time: bool = False) -> list[dict[str, Any]]:
+    """The records of a run's metrics.jsonl, wall times left out."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return records if with_time else [{k: v for k, v in record.items() if k != "time"} for record in records]
+
+
+def fingerprint(run: Path) -> dict[str, Any]:
+    """Everything of a finished run that must not depend on how often it was killed."""
+    state = json.loads((run / "training_state.json").read_text(encoding="utf-8"))
+    last = run / state["checkpoint"]
+    files = json.loads((last / "manifest.json").read_text(encoding="utf-8"))["files"]
+    names = sorted(path.name for path in run.glob("checkpoint-*"))
+    return {"state": state, "metrics": metrics(run), "files": files, "checkpoints": names}
+
+
+class Lives:
+    """Starts Forge again and again from a process that has its imports behind it; a life can be killed."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__)), "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        )
+        assert self._read() == "ready"
+
+    def run(self, arguments: list[str], kill_after: float | None = None) -> int:
+        """One life; killed with SIGKILL after so many seconds unless it ends before. Returns its wait status."""
+        self._write(json.dumps(arguments))
+        pid = int(self._read())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            os.kill(pid, signal.SIGKILL)  # a zombie until the server reaps it, so the pid is still its own
+        self._write("wait")
+        return int(self._read())
+
+    def close(self) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(30)
+
+    def _write(self, line: str) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.write(line + "\n")
+        self._server.stdin.flush()
+
+    def _read(self) -> str:
+        assert self._server.stdout is not None
+        return self._server.stdout.readline().strip()
+
+
+def _serve() -> None:
+    import forge.assemble
+    from forge.cli import main
+
+    assert forge.assemble
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(null, stream)
+            os._exit(main(json.loads(line)))
+        print(pid, flush=True)
+        sys.stdin.readline()
+        print(os.waitpid(pid, 0)[1], flush=True)
+
+
+def copy_run(source: Path, target: Path) -> Path:
+    """A copy of a directory tree, links kept."""
+    shutil.copytree(source, target, symlinks=True)
+    return target
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
+    _serve()
