@@ -157,8 +157,8 @@ def relative_clause(draw: Draw, label: str) -> Pair:
     third = draw.other(lexicon.PERSONS, first, second)
     other_verb = draw.other(lexicon.SOCIAL_VERBS, verb)
     past, other_past = lexicon.SOCIAL_PAST[verb], lexicon.SOCIAL_PAST[other_verb]
-    main = f"did not {verb} {second}", f"{past} {second}"
-    inner = f"who did not {verb} {second}", f"who {past} {second}"
+    main = f"{past} {second}", f"did not {verb} {second}"
+    inner = f"who {main[0]}", f"who {main[1]}"
     aside = draw.pick((f"near {third}", f"who {other_past} {third}"))
     tail = f"{other_past} {third}"
     moves: list[Move] = [
