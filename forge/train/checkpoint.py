@@ -106,5 +106,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, fol
         if name not in parameters:
             raise CheckpointError(f"{folder / OPTIMIZER_FILE}  holds '{name}', which the model does not have")
         parameter = parameters[name]
-        # AdamW keeps its step counter on the CPU, whatever the parameter's device.
-        optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)
+        # A fused optimizer counts its steps on the parameter's device, any other on the CPU.
+        stays = slot == "step" and not optimizer.defaults.get("fused")
+        optimizer.state[parameter][slot] = value if stays else value.to(parameter.device)

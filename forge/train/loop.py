@@ -68,7 +68,13 @@ class Trainer:
         self.optimizer = build_optimizer(parts.model, self.settings.train)
         model, optimizer = self.accelerator.prepare(parts.model, self.optimizer)
         self.updater = Updater(
-            self.accelerator, model, optimizer, parts.objective, self.settings.seed, self.settings.train.max_grad_norm
+            self.accelerator,
+            model,
+            list(model.parameters()),
+            optimizer,
+            parts.objective,
+            self.settings.seed,
+            self.settings.train.max_grad_norm,
         )
         self.state = self._restore(resume_from) if resume_from else TrainingState()
         self.window = Window(self.accelerator, self.state.window)

@@ -22,7 +22,7 @@ from forge.tasks.embedded.nli_logic import LABELS
 # Which percentiles of all word combinations belong to a split.
 _SHARES = {"train": (0, 70), "validation": (70, 80), "validation_mismatched": (80, 90), "test": (90, 100)}
 SPLITS = tuple(_SHARES)
-DEFAULT_SIZES = {"train": 24_000, "validation": 1_200, "validation_mismatched": 1_200, "test": 2_000}
+DEFAULT_SIZES = {"train": 40_000, "validation": 1_200, "validation_mismatched": 1_200, "test": 2_000}
 
 _BASE_FORM = {past: base for base, past in SOCIAL_PAST.items()}
 _NOT_CONTENT = FUNCTION_WORDS | set(NUMBERS)

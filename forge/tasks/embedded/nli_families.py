@@ -24,7 +24,7 @@ class Draw:
 
     def __init__(self, seed: str, difficulty: float, rare_share: float) -> None:
         self._random = random.Random(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
-        self.difficulty = difficulty
+        self.difficulty = difficulty**2  # so that half the difficulty is still mostly plain
         self.rare_share = rare_share
 
     def below(self, n: int) -> int:
@@ -152,7 +152,7 @@ def role(draw: Draw, label: str) -> Pair:
 
 def relative_clause(draw: Draw, label: str) -> Pair:
     """The words of the hypothesis stand side by side in the premise, and yet it need not follow."""
-    first, verb, other_verb = (draw.word(lexicon.PERSONS), draw.word(lexicon.SOCIAL_VERBS), "")
+    first, verb = draw.word(lexicon.PERSONS), draw.word(lexicon.SOCIAL_VERBS)
     second = draw.other(lexicon.PERSONS, first)
     third = draw.other(lexicon.PERSONS, first, second)
     other_verb = draw.other(lexicon.SOCIAL_VERBS, verb)
@@ -161,20 +161,18 @@ def relative_clause(draw: Draw, label: str) -> Pair:
     inner = f"who {main[0]}", f"who {main[1]}"
     aside = draw.pick((f"near {third}", f"who {other_past} {third}"))
     tail = f"{other_past} {third}"
+
+    def both(start: str, said: str, denied: str, end: str = "") -> Statement:
+        return Statement(*(" ".join(filter(None, (start, part, end))) for part in (said, denied)), atomic=False)
+
+    def trap() -> Statement:
+        return both(f"{third} {draw.pick((f'near {first}', f'who {other_past} {first}'))}", *main)
+
     moves: list[Move] = [
-        (
-            INDEPENDENT,
-            lambda: Statement(
-                f"{third} {inner_of(first)} {main[1]}", f"{third} {inner_of(first)} {main[0]}", atomic=False
-            ),
-        ),
-        (EQUAL, lambda: Statement(f"{first} {aside} {main[1]}", f"{first} {aside} {main[0]}", atomic=False)),
-        (EQUAL, lambda: Statement(f"{first} {inner[1]} {tail}", f"{first} {inner[0]} {tail}", atomic=False)),
+        (INDEPENDENT, trap),
+        (EQUAL, lambda: both(f"{first} {aside}", *main)),
+        (EQUAL, lambda: both(first, *inner, tail)),
     ]
-
-    def inner_of(person: str) -> str:
-        return draw.pick((f"near {person}", f"who {other_past} {person}"))
-
     return assemble(draw, label, _social(draw, first, verb, second), moves, "relative_clause")
 
 
@@ -192,9 +190,9 @@ def embedding(draw: Draw, label: str) -> Pair:
         return Statement(said, denied, atomic=False)
 
     moves: list[Move] = [
+        (INDEPENDENT, lambda: told(lexicon.NON_FACTIVES)),
         (INDEPENDENT, lambda: told(lexicon.FACTIVES, third)),
         (EQUAL, lambda: told(lexicon.FACTIVES)),
-        (INDEPENDENT, lambda: told(lexicon.NON_FACTIVES)),
     ]
     return assemble(draw, label, _social(draw, agent, verb, patient), moves, "embedding")
 

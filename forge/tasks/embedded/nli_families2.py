@@ -178,13 +178,13 @@ def quantity(draw: Draw, label: str) -> Pair:
 
 # What the data is made of, and how much of each: (family, share).
 FAMILIES: tuple[tuple[Family, int], ...] = (
-    (role, 3),
+    (role, 4),
     (relative_clause, 2),
     (embedding, 2),
     (thing, 4),
     (place, 2),
     (opposite, 2),
-    (order, 2),
+    (order, 1),
     (conjunction, 2),
     (quantity, 4),
 )
