@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import transformers
 from accelerate import Accelerator, DistributedType
+from accelerate.state import AcceleratorState
 from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel
 
@@ -109,7 +110,6 @@ def train(found: Preflight, command: Sequence[str]) -> None:
                 found.run.end_life(why)
                 if failure is None:
                     write_report(found.run)
-                    emit(Notice(f"outputs are in {found.run.path}"))
 
 
 def prepare_run(
@@ -118,6 +118,8 @@ def prepare_run(
     """Read, load and encode everything; raises UserError before anything is written."""
     settings = found.resolved.settings
     source, wanted = found.model, settings.model
+    if found.tokenizer:
+        wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})
     if checkpoint:
         source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
     raw = read_splits(settings.data, found.data)
@@ -134,7 +136,7 @@ def prepare_run(
     data = encode_splits(task, raw, settings, accelerator)
     assert data.train is not None
     batches = _batch_plan(settings, data.train, accelerator.num_processes)
-    about = {"config": found.resolved.digest(), "versions": versions()}
+    about = {"config": found.digest, "versions": versions()}
     objective = make_objective(settings)
     parts = Parts(settings, task, data, model, files, objective, batches, accelerator, store, about)
     notices = [plan.notice] if plan.notice else []
@@ -157,6 +159,7 @@ def make_accelerator(settings: Settings) -> Accelerator:
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and not on_gpu:
         raise UserError("train.precision: fp16 needs a GPU, and this machine shows none; take bf16 or fp32")
+    AcceleratorState._reset_state()  # else a second run in this process would be refused another precision
     # Without a GPU, Accelerate joins the processes of torchrun only when told that the CPU is meant.
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=on_cpu)
@@ -266,8 +269,9 @@ def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
         f"plan: {steps:,} steps of {per_step}, {len(parts.plan.epoch(0)):,} steps an epoch",
     ]
     if found.stand_ins:
-        banner = "SMOKE RUN: embedded stand-ins take the place of assets that cannot be reached; it shows that "
-        lines.append(banner + "everything works, and its figures mean nothing else")
+        why = "as told" if settings.assets == "embedded" else "because what is named cannot be reached"
+        names = " and ".join(asset.location for asset in found.stand_ins)
+        lines.append(f"STAND-INS: {names}, {why}; the figures say nothing about {found.stand_ins[0].asked}")
     return lines
 
 

@@ -52,6 +52,10 @@ def _dispatch(words: list[str]) -> int:
         parser.print_help()
         return EXIT_DONE
     # `train` is the default verb, so that `forge.py --config x.yaml` is all one needs to know.
+    if not words[0].startswith("-") and words[0] not in verbs and "=" not in words[0]:
+        is_file = words[0].endswith((".yaml", ".yml"))
+        hint = f"did you mean --config {words[0]}?" if is_file else f"verbs are {', '.join(sorted(verbs))}"
+        raise UserError(f"no verb '{words[0]}'; {hint}")
     if words[0] not in verbs and words[0] not in {"-h", "--help", "--version"}:
         words = ["train", *words]
     options, rest = parser.parse_known_args(words)
@@ -90,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--data", metavar="F", help="a file, or a data set directory; without it the run's own figures"
     )
+    evaluate.add_argument("--subset", help="subset of a data set directory, for example sst2")
     evaluate.add_argument("--split", help="split of a data set directory (default: test)")
     evaluate.add_argument("--json", action="store_true", help="print all figures and tables as JSON")
     for column in ("text", "text_pair", "label"):
@@ -117,25 +122,29 @@ def _add_config_verb(made: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace, overrides: list[str]) -> int:
     from forge.config import resolve
-    from forge.preflight import preflight
+    from forge.preflight import completed_run, preflight
 
     resolved = resolve(options.config, overrides)
-    found = preflight(resolved)
     main_process = os.environ.get("RANK", "0") == "0"
-    if found.run.completed:
-        if main_process:
-            _print_result(found.run.path, found.run.state())
-        return EXIT_DONE
-    from forge.assemble import train
+    run = completed_run(resolved)
+    if run is None:
+        found = preflight(resolved)
+        run = found.run
+        if not run.completed:
+            from forge.assemble import train
 
-    train(found, sys.argv)
+            train(found, sys.argv)
+            if main_process:
+                _print_outputs(run.path)
+            return EXIT_DONE
     if main_process:
-        _print_result(found.run.path, found.run.state())
+        _print_result(run.path, run.state())
+        _print_outputs(run.path)
     return EXIT_DONE
 
 
 def _print_result(path: Path, state: dict[str, object]) -> None:
-    print(f"complete: {state.get('reason', '')}")
+    print(f"{path}\nthis run is complete: {state.get('reason', '')}")
     for kind in SHOWN_SPLITS:
         splits = state.get(kind)
         for split, figures in splits.items() if isinstance(splits, dict) else ():
@@ -144,7 +153,10 @@ def _print_result(path: Path, state: dict[str, object]) -> None:
     best = state.get("best")
     if isinstance(best, dict):
         print(f"  best {best['metric']} {best['value']:.4f}, checkpoint-{best['step']}")
-    print(f"outputs: {path}")
+
+
+def _print_outputs(path: Path) -> None:
+    print("outputs:")
     for name in ("output.log", "run_metadata.json", "training_state.json", "metrics.jsonl", "report.html"):
         print(f"  {path / name}")
     print(f"next: python forge.py predict --run {path}   (or evaluate, export)")
@@ -153,7 +165,10 @@ def _print_result(path: Path, state: dict[str, object]) -> None:
 def _config(options: argparse.Namespace, overrides: list[str]) -> int:
     from forge.config import explain, resolve
 
-    words: list[str] = list(options.words)
+    # argparse hands over a word that stands after a flag as unknown; here it is a file or a key like any other.
+    plain = [word for word in overrides if not word.startswith("-") and "=" not in word] if not options.words else []
+    words: list[str] = [*options.words, *plain]
+    overrides = [word for word in overrides if word not in plain]
     if options.action == "schema":
         print(json.dumps(explain.json_schema(), indent=2, ensure_ascii=False))
         return EXIT_DONE
@@ -164,6 +179,9 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> int:
         return EXIT_DONE
     key = words.pop(0) if options.action == "explain" and words else None
     file = options.config or (words.pop(0) if words else None)
+    if key and file is None:
+        print(explain.explain(key))
+        return EXIT_DONE
     if file is None:
         raise UserError(f"config {options.action} needs --config FILE")
     resolved = resolve(file, [*words, *overrides])
@@ -200,7 +218,7 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
 
     columns = {name: getattr(options, name) for name in ("text", "text_pair", "label") if getattr(options, name)}
     loaded = load_run(run, options.checkpoint)
-    scores = evaluate_run(loaded, options.data, options.split, columns)
+    scores = evaluate_run(loaded, options.data, options.subset, options.split, columns)
     if options.json:
         print(json.dumps(dict(scores.figures) | dict(scores.detail), indent=2, ensure_ascii=False))
     else:

@@ -50,7 +50,7 @@ def load_run(run: RunDirectory, which: str = "best") -> LoadedRun:
         raise CheckpointError(f"{folder}  is damaged: {damage}; try --checkpoint last, or an earlier step")
     metadata = run.metadata()
     config, labels = metadata["config"], metadata["labels"]
-    asset, settings = Asset(str(folder), "path", str(folder)), Model(name=str(folder))
+    asset, settings = Asset(str(folder), "path", str(folder)), _saved_model(config, str(folder))
     tokenizer = load_tokenizer(asset, settings, [])
     model = load_classifier(asset, settings, LabelPlan(labels, keep_head=True), tokenizer, seed=0)
     accelerator = Accelerator()
@@ -61,10 +61,17 @@ def load_run(run: RunDirectory, which: str = "best") -> LoadedRun:
     return LoadedRun(task, model, accelerator, columns, config["evaluate"]["batch_size"], folder.name)
 
 
-def evaluate_run(loaded: LoadedRun, data: str, split: str | None, columns: Mapping[str, str]) -> Scores:
+def _saved_model(config: Mapping[str, Any], folder: str) -> Model:
+    trusted = {name: config["model"][name] for name in ("trust_remote_code", "revision")}
+    return Model(name=folder, **trusted)
+
+
+def evaluate_run(
+    loaded: LoadedRun, data: str, subset: str | None, split: str | None, columns: Mapping[str, str]
+) -> Scores:
     """Measure a run on a file, or on a split of a local data set in hub format."""
     path = Path(data).expanduser()
-    table = from_directory(str(path), None, split or "test", "") if path.is_dir() else from_file(path)
+    table = from_directory(str(path), subset, split or "test", "") if path.is_dir() else from_file(path)
     chosen = loaded.columns.model_copy(update=dict(columns))
     encoded, unlabelled = loaded.task.encode(table, chosen)
     if unlabelled:

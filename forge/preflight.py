@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from forge.config import ResolvedConfig
-from forge.config.schema import Data
+from forge.config.schema import Data, Model
 from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Wanted, locate
 from forge.core.errors import ConfigError, Problem, UserError
 from forge.runs.run_dir import RunDirectory, run_path
@@ -20,7 +20,9 @@ class Preflight:
 
     resolved: ResolvedConfig
     model: Asset
+    tokenizer: Asset | None  # None where the model brings its own
     data: Asset | None  # None where splits are files
+    digest: str
     run: RunDirectory
 
     @property
@@ -36,17 +38,26 @@ def preflight(resolved: ResolvedConfig) -> Preflight:
     if problems:
         raise ConfigError(problems)
     smoke = settings.train.max_steps is not None and settings.train.max_steps <= SMOKE_STEPS
-    model = _at(resolved, "model.name", wanted_model(resolved), smoke)
+    model, *tokenizers = [_at(resolved, wanted.key, wanted, smoke) for wanted in wanted_models(settings.model)]
     data = _at(resolved, "data.name", wanted_data(settings.data), smoke) if _is_named(resolved) else None
-    stood_in = {asset.asked: asset.location for asset in (model, data) if asset and asset.stand_in}
-    path = run_path(settings.run.dir, resolved.name, settings.seed, resolved.digest(stood_in))
-    return Preflight(resolved, model, data, RunDirectory(path))
+    digest = resolved.digest({asset.asked: asset.location for asset in (model, data) if asset and asset.stand_in})
+    path = run_path(settings.run.dir, resolved.name, settings.seed, digest)
+    return Preflight(resolved, model, tokenizers[0] if tokenizers else None, data, digest, RunDirectory(path))
 
 
-def wanted_model(resolved: ResolvedConfig) -> Wanted:
-    """The model that the configuration asks for."""
-    model = resolved.settings.model
-    return Wanted("model", model.name, model.revision, model.stand_in)
+def completed_run(resolved: ResolvedConfig) -> RunDirectory | None:
+    """The run of this configuration if it has reached its end with the assets it names, wherever they are by now."""
+    settings = resolved.settings
+    run = RunDirectory(run_path(settings.run.dir, resolved.name, settings.seed, resolved.digest()))
+    return run if run.completed else None
+
+
+def wanted_models(model: Model) -> list[Wanted]:
+    """The model that the configuration asks for, then its tokenizer if that is named apart."""
+    wanted = [Wanted("model", model.name, model.revision, model.stand_in)]
+    if model.tokenizer:
+        wanted.append(Wanted("model", model.tokenizer, asked_by="model.tokenizer"))
+    return wanted
 
 
 def wanted_data(data: Data) -> Wanted:

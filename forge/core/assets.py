@@ -61,11 +61,12 @@ class Wanted:
     revision: str | None = None
     stand_in: str | None = None
     patterns: Sequence[str] = ()
+    asked_by: str = ""
 
     @property
     def key(self) -> str:
         """The configuration key that named it, for messages."""
-        return "model.name" if self.kind == "model" else "data.name"
+        return self.asked_by or ("model.name" if self.kind == "model" else "data.name")
 
 
 class _HubUnreachableError(Exception):

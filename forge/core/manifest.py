@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ RESUME_ONLY = frozenset({MANIFEST, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST}) 
 def seal(folder: Path, about: dict[str, Any]) -> None:
     """Force every file of `folder` onto the disk and write the manifest that names them, last."""
     files = {}
+    readable = 0o666 & ~_umask()  # safetensors writes for the owner alone; a group shares its runs
     for path in sorted(folder.rglob("*")):
         if path.is_file():
+            path.chmod(readable)
             fsync_file(path)
             files[str(path.relative_to(folder))] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
     manifest = folder / MANIFEST
@@ -49,3 +52,9 @@ def verify(folder: Path) -> str:
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return f"{MANIFEST} cannot be read"
     return ""
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -16,36 +16,36 @@ _PAD = 0
 
 
 def _tiny_bert(vocab_size: int, labels: Sequence[str]) -> PretrainedConfig:
-    """The teacher."""
+    """The teacher. A learning rate of 7e-4 suits it at a batch of 64."""
     return BertConfig(
         vocab_size=vocab_size,
         hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        num_hidden_layers=2,
+        num_attention_heads=2,
         intermediate_size=256,
         max_position_embeddings=MAX_POSITIONS,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        # 0.02 suits 768 units; narrow layers need wider draws to start learning at once.
-        initializer_range=0.05,
+        # 0.02 suits 768 units. Narrow layers need wider draws, or attention starts out flat and stays so for long.
+        initializer_range=0.15,
         pad_token_id=_PAD,
         **_label_maps(labels),
     )
 
 
 def _tiny_distilbert(vocab_size: int, labels: Sequence[str]) -> PretrainedConfig:
-    """The student: half the layers, half the width."""
+    """The student: as deep, a quarter of the width. A learning rate of 1e-3 suits it at a batch of 64."""
     return DistilBertConfig(
         vocab_size=vocab_size,
-        dim=64,
+        dim=32,
         n_layers=2,
-        n_heads=4,
-        hidden_dim=128,
+        n_heads=2,
+        hidden_dim=64,
         max_position_embeddings=MAX_POSITIONS,
         dropout=0.0,
         attention_dropout=0.0,
         seq_classif_dropout=0.0,
-        initializer_range=0.05,
+        initializer_range=0.15,
         pad_token_id=_PAD,
         **_label_maps(labels),
     )

@@ -45,8 +45,8 @@ class PlainConsole:
 class LiveConsole:
     """Keeps one panel up to date; notices and evaluations scroll above it."""
 
-    def __init__(self) -> None:
-        self._console = Console()
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
         self._live = Live(console=self._console, refresh_per_second=4)
         self._losses: list[float] = []
         self._started = Started(0, 0, "")

@@ -46,8 +46,9 @@ class Table:
         return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
-def from_rows(name: str, rows: Sequence[Mapping[str, Any]], fingerprint: str) -> Table:
-    """A table of generated rows."""
+def from_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A table of generated rows; their content is the fingerprint, so a changed generator is noticed."""
+    fingerprint = digest([dict(row) for row in rows], 16)
     return Table(name, Dataset.from_list([dict(row) for row in rows]), fingerprint, lambda i: f"{name}, row {i + 1}")
 
 

@@ -54,5 +54,4 @@ def _generate(data: Data, role: str, name: str, reference: str) -> Table:
         split = "validation_mismatched"
     size = data.embedded.train_size if role == "train" else EMBEDDED_EVAL_SIZE
     rows = generate(split, size, seed=data.embedded.seed, difficulty=data.embedded.difficulty)
-    mark = f"embedded/nli {split} size={size} seed={data.embedded.seed} difficulty={data.embedded.difficulty}"
-    return from_rows(f"embedded/nli:{split}", rows, mark)
+    return from_rows(f"embedded/nli:{split}", rows)

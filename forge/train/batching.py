@@ -1,7 +1,8 @@
 """Which examples meet in which step: a pure function of (seed, epoch), so a run can start again anywhere at once.
 
-A *step* is a list of micro-batches, the same list for any number of processes. Micro-batches are dealt out in turn;
-a process that has one fewer gets an empty one, which counts for nothing but keeps all processes in step.
+A *step* is a list of micro-batches. With a micro-batch size it is the same list for any number of processes; without
+one a step is cut evenly over them. Micro-batches are dealt out in turn; a process that has one fewer gets an empty one,
+which counts for nothing but keeps all processes in step.
 """
 
 from __future__ import annotations

@@ -176,6 +176,8 @@ class Trainer:
         scores = evaluate(
             self.accelerator, self.parts.task, self.updater.model, data[split], self.settings.evaluate.batch_size
         )
+        if not all(math.isfinite(value) for value in scores.figures.values()):
+            raise DivergedError(f"step {step}: the model's answers on {split} are not finite; nothing of it was saved")
         return Evaluated(step, split, scores.figures, scores.detail, time.monotonic() - started, final)
 
     def _save_if_due(self, last: bool, improved: bool) -> bool:

@@ -33,7 +33,7 @@ def test_paths_are_shown_relative_only_where_that_is_shorter(tmp_path, monkeypat
     assert origin.short == "x.yaml:6"
     monkeypatch.chdir("/")
     assert str(origin) == f"{str(file).lstrip('/')}:6:8"
-    deep = tmp_path / "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t/u/v/w"
+    deep = tmp_path / "/".join("abcdefghijklmnopqrstuvwxyz" * 3)
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
     assert str(origin) == f"{file}:6:8"

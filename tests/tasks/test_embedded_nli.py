@@ -21,7 +21,11 @@ from forge.tasks.embedded.tokenizer import build_tokenizer
 
 # sha256 of the first 200 rows as JSON; a change here changes every number measured on this data.
 PINNED = {
-}  # fmt: skip
+    "train": "a810ceb3e4f8dca0ba68d8a3e12a54cb922c93b34df16b42e21e181073ea753f",
+    "validation": "c07ad3a3697b11e1a5665bfa81104d8409d1d9fb66354949cef9ea9e368554d1",
+    "validation_mismatched": "9576d350ae9fd1a59cb3e8c3e39f21ddebc8655992ca2c37074480dd1484e059",
+    "test": "4f778b63abd8394543679aa020de0a0e894223d8d25f9d83d37e7dc7a138e1f2",
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +85,15 @@ def test_labels_agree_with_enumerated_worlds(difficulty):
 @pytest.mark.parametrize(
     ("premise", "hypothesis", "label"),
     [
-        ("All poodles are running.", "Some dogs are moving.", "entailment"),
-        ("Exactly three dogs are running.", "At least two dogs are running.", "entailment"),
-        ("No dogs are running.", "Most poodles are running.", "contradiction"),
-        ("The nurse called the pilot.", "The pilot called the nurse.", "neutral"),
-        ("The nurse called the pilot.", "The pilot was called by the nurse.", "entailment"),
-        ("The nurse did not buy a dog.", "The nurse bought a red poodle.", "contradiction"),
-        ("The nurse is not happy.", "The nurse is sad.", "neutral"),
-        ("The nurse is not awake.", "The nurse is asleep.", "entailment"),
-        ("The king left before the nurse and the nurse left before the pilot.", "The pilot left after the king.",
+        ("All poodles are running", "Some dogs are moving", "entailment"),
+        ("Exactly three dogs are running", "At least two dogs are running", "entailment"),
+        ("No dogs are running", "Most poodles are running", "contradiction"),
+        ("Anna called Omar", "Omar called Anna", "neutral"),
+        ("Anna called Omar", "Omar was called by Anna", "entailment"),
+        ("Anna did not buy a dog", "Anna bought a red poodle", "contradiction"),
+        ("Anna is not happy", "Anna is sad", "neutral"),
+        ("Anna is not awake", "Anna is asleep", "entailment"),
+        ("Hugo left before Anna and Anna left before Omar", "Omar left after Hugo",
          "entailment"),
     ],
 )  # fmt: skip
@@ -135,8 +139,8 @@ def test_hypothesis_alone_says_nothing(data):
 
 def test_difficulty_adds_steps():
     lengths, turned = [], []
-    for difficulty in (0.0, 0.25, 0.5, 0.75, 1.0):
-        rows = generate("train", 2_000, difficulty=difficulty)
+    for difficulty in (0.0, 0.5, 1.0):
+        rows = generate("train", 6_000, difficulty=difficulty)
         lengths.append(np.mean([len(r["premise"].split()) for r in rows]))
         turned.append(np.mean(["false" in f"{r['premise']} {r['hypothesis']}" for r in rows]))
     assert lengths == sorted(lengths)
@@ -152,10 +156,10 @@ def test_wrong_arguments(split, difficulty):
 
 def test_tokenizer_is_bert_shaped(tokenizer):
     assert tokenizer.convert_tokens_to_ids(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]) == [0, 1, 2, 3, 4]
-    pair = tokenizer("The nurse left.", "Nobody left.")
+    pair = tokenizer("Anna left", "Noah did not leave")
     tokens = tokenizer.convert_ids_to_tokens(pair["input_ids"])
-    assert tokens == ["[CLS]", "the", "nurse", "left", ".", "[SEP]", "nobody", "left", ".", "[SEP]"]
-    assert pair["token_type_ids"] == [0] * 6 + [1] * 4
+    assert tokens == ["[CLS]", "anna", "left", "[SEP]", "noah", "did", "not", "leave", "[SEP]"]
+    assert pair["token_type_ids"] == [0] * 4 + [1] * 5
 
 
 def test_tokenizer_reads_every_word_whole(tokenizer, data):

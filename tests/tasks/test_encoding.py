@@ -137,13 +137,13 @@ def test_texts_without_labels_collate_to_the_ignored_label(tokenizer):
 def test_encode_leaves_out_what_nobody_labelled_and_keeps_the_order(tokenizer):
     task = ClassificationTask(["a", "b"], tokenizer, 16)
     rows = [{"text": f"dog {i}", "label": label} for i, label in enumerate(["a", "-1", "b", "-", "a"])]
-    data, unlabelled = task.encode(from_rows("t", rows, "m"), Columns())
+    data, unlabelled = task.encode(from_rows("t", rows), Columns())
     assert (data["label"][:], unlabelled) == ([0, 1, 0], 2)
     assert data["input_ids"][1] == tokenizer("dog 2")["input_ids"]
-    limited, _ = task.encode(from_rows("t", rows, "m"), Columns(), limit=2)
+    limited, _ = task.encode(from_rows("t", rows), Columns(), limit=2)
     assert limited["label"][:] == [0, 1]
     with pytest.raises(UserError, match="t  no row has a label; point the split to labelled data"):
-        task.encode(from_rows("t", [{"text": "x", "label": -1}] * 3, "m"), Columns())
+        task.encode(from_rows("t", [{"text": "x", "label": -1}] * 3), Columns())
 
 
 def test_a_model_gets_the_inputs_it_knows():

@@ -111,7 +111,7 @@ def test_a_reversed_head_keeps_its_accuracy_from_data_to_score(always, says):
     assert [model.config.id2label[i] for i in range(3)] == DATA[::-1]
     task = ClassificationTask(plan.names, tokenizer, 16)
     rows = [{"premise": "a dog", "hypothesis": f"a cat {i}", "label": name} for i, name in enumerate(truth)]
-    data, _ = task.encode(from_rows("t", rows, "m"), Columns(text="premise", text_pair="hypothesis"))
+    data, _ = task.encode(from_rows("t", rows), Columns(text="premise", text_pair="hypothesis"))
     with torch.inference_mode():
         scores = task.score(task.infer(model, task.collate(list(data))), data)
     assert scores.figures["accuracy"] == truth.count(says) / len(truth)

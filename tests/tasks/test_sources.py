@@ -64,7 +64,7 @@ def test_every_format_holds_the_same_rows(put, tmp_path):
     folder.mkdir()
     Dataset.from_list(ROWS).to_parquet(str(folder / "train-00000-of-00001.parquet"))
     tables = [from_file(path) for path in sorted(tmp_path.glob("?.*"))]
-    tables += [from_directory(str(folder), None, "train", ""), from_rows("made", ROWS, "mark")]
+    tables += [from_directory(str(folder), None, "train", ""), from_rows("made", ROWS)]
     assert len(tables) == 7
     for table in tables:
         assert table.rows.to_list() == ROWS, table.name
@@ -279,11 +279,11 @@ def test_a_damaged_folder(tmp_path, name, content):
 
 def _table(labels, names=None):
     features = Features({"label": ClassLabel(names=names)}) if names else None
-    return from_rows("t", [{"label": label} for label in labels], "m") if not names else _with(labels, features)
+    return from_rows("t", [{"label": label} for label in labels]) if not names else _with(labels, features)
 
 
 def _with(labels, features):
-    table = from_rows("t", [{"label": 0}], "m")
+    table = from_rows("t", [{"label": 0}])
     return type(table)("t", Dataset.from_dict({"label": labels}, features=features), "m", lambda i: f"t, row {i + 1}")
 
 

@@ -24,7 +24,8 @@ class Train(Section):
     batch_tokens: Positive | None = None
     """Padded tokens per optimizer step, in place of `train.batch_size`; null counts examples."""
     micro_batch_size: Positive | None = None
-    """Most examples per forward pass and device; smaller saves memory, the rest is gradient accumulation."""
+    """Most examples per forward pass and device; smaller saves memory, the rest is gradient accumulation.
+    Null shares a step evenly over the devices; with a number, dropout too is the same on any number of devices."""
     group_by_length: bool = False
     """Put texts of like length into one batch: less padding, a little less randomness."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5

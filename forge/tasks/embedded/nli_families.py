@@ -160,10 +160,10 @@ def relative_clause(draw: Draw, label: str) -> Pair:
     main = f"{past} {second}", f"did not {verb} {second}"
     inner = f"who {main[0]}", f"who {main[1]}"
     aside = draw.pick((f"near {third}", f"who {other_past} {third}"))
-    tail = f"{other_past} {third}"
+    tail = f" {other_past} {third}"
 
     def both(start: str, said: str, denied: str, end: str = "") -> Statement:
-        return Statement(*(" ".join(filter(None, (start, part, end))) for part in (said, denied)), atomic=False)
+        return Statement(f"{start} {said}{end}", f"{start} {denied}{end}", atomic=False)
 
     def trap() -> Statement:
         return both(f"{third} {draw.pick((f'near {first}', f'who {other_past} {first}'))}", *main)
@@ -190,8 +190,8 @@ def embedding(draw: Draw, label: str) -> Pair:
         return Statement(said, denied, atomic=False)
 
     moves: list[Move] = [
-        (INDEPENDENT, lambda: told(lexicon.NON_FACTIVES)),
         (INDEPENDENT, lambda: told(lexicon.FACTIVES, third)),
+        (INDEPENDENT, lambda: told(lexicon.NON_FACTIVES)),
         (EQUAL, lambda: told(lexicon.FACTIVES)),
     ]
     return assemble(draw, label, _social(draw, agent, verb, patient), moves, "embedding")

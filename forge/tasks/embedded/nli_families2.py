@@ -170,7 +170,8 @@ def quantity(draw: Draw, label: str) -> Pair:
     premise = draw.pick(draw.pick(available))
     who = _neighbour(draw, lexicon.GROUPS, parents[0], group, premise.group)
     does = _neighbour(draw, lexicon.ACTIVITIES, parents[1], activity, premise.activity)
-    decoy_group = draw.other(tuple(lexicon.GROUPS), parents[0])
+    theirs = next(parent for parent, kinds in lexicon.GROUPS.items() if who == parent or who in kinds)
+    decoy_group = draw.other(tuple(lexicon.GROUPS), parents[0], theirs)
     decoy = f"{draw.pick(QUANTIFIERS).text} {draw.word(lexicon.GROUPS[decoy_group])} are {activity}"
     tag = "number" if second.text.split()[-1] in lexicon.NUMBERS else "quantifier"
     return Pair(f"{premise.quantifier.text} {who} are {does}", f"{second.text} {group} are {activity}", tag, decoy)
