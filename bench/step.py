@@ -69,7 +69,9 @@ def forge_side(parts: Parts, steps: int) -> tuple[float, float]:
 def bare_side(parts: Parts, steps: int) -> tuple[float, float]:
     model, train = parts.model, parts.settings.train
     data: Any = parts.data.train
-    optimizer = torch.optim.AdamW(model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
+    )
     scheduler = get_scheduler("linear", optimizer, num_warmup_steps=3, num_training_steps=steps)
     plan = parts.plan.epoch(0)[:steps]
     model.train()

@@ -24,7 +24,7 @@ from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
 from forge.core.manifest import TOKENIZER_LIST
-from forge.models.embedded import EMBEDDED_MODELS, build_config
+from forge.models.embedded import EMBEDDED_MODELS, align_queries_and_keys, build_config
 from forge.tasks.labels import LabelPlan
 
 HEAD_SUFFIX = "ForSequenceClassification"
@@ -111,7 +111,9 @@ def load_classifier(
     torch.manual_seed(derive_seed(seed, "init"))
     if asset.source == "embedded":
         config = build_config(asset.location, len(tokenizer), plan.names)
-        return _with_dropout_from_config(config, settings)
+        model = _with_dropout_from_config(config, settings)
+        align_queries_and_keys(model)
+        return model
     config = peek(asset, settings)
     assert config is not None
     config.num_labels = len(plan.names)

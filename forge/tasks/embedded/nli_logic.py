@@ -1,144 +1,144 @@
-"""When does one statement follow from another? The few rules that give every embedded NLI pair its label."""
+"""What follows from what, found by going through all cases instead of by rules of inference."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import Enum
 from functools import cache
+from itertools import product
 
-LABELS = ("entailment", "neutral", "contradiction")
-ENTAILMENT, NEUTRAL, CONTRADICTION = LABELS
+import numpy as np
+from numpy.typing import NDArray
+
+from forge.tasks.embedded.nli_lexicon import ACTIONS, ADJECTIVES, EXCLUSIVE_ROOTS, NOUNS, PLACES, SPECIES
+
+ENTAILMENT, NEUTRAL, CONTRADICTION = LABELS = ("entailment", "neutral", "contradiction")
+Truth = NDArray[np.bool_]
 
 
 class Relation(Enum):
-    """How a first statement or set stands to a second one (the basic relations of natural logic)."""
+    """How two sets lie to each other. OVERLAP says that nothing is known."""
 
-    EQUAL = "same"
-    FORWARD = "the first implies the second"
-    REVERSE = "the second implies the first"
-    EXCLUSIVE = "never both"
-    COMPLEMENT = "exactly one of the two"
-    INDEPENDENT = "neither says anything about the other"
-
-
-def judge(relation: Relation, premise_true: bool, hypothesis_true: bool) -> str:
-    """The label of a pair: the premise says its statement holds (or not), the hypothesis says so of its own."""
-    if premise_true:
-        known = {
-            Relation.EQUAL: True,
-            Relation.FORWARD: True,
-            Relation.EXCLUSIVE: False,
-            Relation.COMPLEMENT: False,
-        }.get(relation)
-    else:
-        known = {Relation.EQUAL: False, Relation.REVERSE: False, Relation.COMPLEMENT: True}.get(relation)
-    if known is None:
-        return NEUTRAL
-    return ENTAILMENT if known == hypothesis_true else CONTRADICTION
+    EQUAL = "="
+    SUBSET = "<"
+    SUPERSET = ">"
+    DISJOINT = "|"
+    OVERLAP = "#"
 
 
-MANY = 99
-
-
-@dataclass(frozen=True)
-class Quantifier:
-    """What "all", "some", "exactly two" … say about a group: bounds on the members that do and that do not.
-
-    A group that is spoken of has at least one member, as in everyday language.
-    """
-
-    text: str
-    doing: tuple[int, int]
-    others: tuple[int, int] = (0, MANY)
-
-
-MOST = Quantifier("most", (1, MANY))  # more do than do not: no pair of bounds says that, so the rules name it
-_NUMBERS = ((2, "two"), (3, "three"), (4, "four"), (5, "five"))
-# Those a hypothesis may use; each of them can follow from another one, be open, or be excluded.
-HYPOTHESIS_QUANTIFIERS = (
-    Quantifier("all", (1, MANY), (0, 0)),
-    Quantifier("all of the", (1, MANY), (0, 0)),
-    Quantifier("some", (1, MANY)),
-    Quantifier("no", (0, 0), (1, MANY)),
-    Quantifier("none of the", (0, 0), (1, MANY)),
-    Quantifier("not all", (0, MANY), (1, MANY)),
-    MOST,
-    *(Quantifier(f"at least {word}", (n, MANY)) for n, word in _NUMBERS[:3]),
-    *(Quantifier(f"fewer than {word}", (0, n - 1)) for n, word in _NUMBERS[1:]),
-)
-# "Exactly two" follows from nothing but itself, so it stands in premises only.
-QUANTIFIERS = (*HYPOTHESIS_QUANTIFIERS, *(Quantifier(f"exactly {word}", (n, n)) for n, word in _NUMBERS))
-
-
-def _implied(first: Quantifier, group: Relation, activity: Relation) -> tuple[int, int, int, int]:
-    """Bounds on (doing, others) of the second statement, given the first one and how their words are related."""
-    low_doing = low_others = 0
-    high_doing = high_others = MANY
-    if group in (Relation.EQUAL, Relation.FORWARD):  # members of the first group are members of the second
-        if activity in (Relation.EQUAL, Relation.FORWARD):
-            low_doing = first.doing[0]
-        if activity in (Relation.EQUAL, Relation.REVERSE):
-            low_others = first.others[0]
-        if activity is Relation.EXCLUSIVE:
-            low_others = first.doing[0]
-    if group in (Relation.EQUAL, Relation.REVERSE):
-        if activity in (Relation.EQUAL, Relation.REVERSE):
-            high_doing = first.doing[1]
-        if activity in (Relation.EQUAL, Relation.FORWARD):
-            high_others = first.others[1]
-        if activity is Relation.EXCLUSIVE:
-            high_doing = first.others[1]
-    if high_doing == 0:
-        low_others = max(low_others, 1)
-    if high_others == 0:
-        low_doing = max(low_doing, 1)
-    return low_doing, high_doing, low_others, high_others
-
-
-def judge_quantified(first: Quantifier, second: Quantifier, group: Relation, activity: Relation) -> str:
-    """The label of "first G1 are A1" with "second G2 are A2", given how G1 stands to G2 and A1 to A2."""
-    if first is second is MOST and group is Relation.EQUAL:
-        if activity in (Relation.EQUAL, Relation.FORWARD):
-            return ENTAILMENT
-        return CONTRADICTION if activity is Relation.EXCLUSIVE else NEUTRAL
-    low_doing, high_doing, low_others, high_others = _implied(first, group, activity)
-    if second is MOST:
-        follows, excluded = low_doing > high_others, high_doing <= low_others
-    else:
-        follows = low_doing >= second.doing[0] and high_doing <= second.doing[1]
-        follows = follows and low_others >= second.others[0] and high_others <= second.others[1]
-        excluded = high_doing < second.doing[0] or low_doing > second.doing[1]
-        excluded = excluded or high_others < second.others[0] or low_others > second.others[1]
-    if excluded:
-        return CONTRADICTION
-    return ENTAILMENT if follows else NEUTRAL
-
-
-@dataclass(frozen=True)
-class QuantifiedPremise:
-    """One way to speak about the hypothesis's group and activity, or their neighbours in the lexicon."""
-
-    quantifier: Quantifier
-    group: Relation
-    activity: Relation
-
-    @property
-    def steps(self) -> int:
-        """How many things differ from the hypothesis beside the quantifier."""
-        return (self.group is not Relation.EQUAL) + (self.activity is not Relation.EQUAL)
+def ancestors(word: str, parents: Mapping[str, str | None]) -> list[str]:
+    """The word and all that it is a kind of, nearest first."""
+    chain = [word]
+    while (parent := parents[chain[-1]]) is not None:
+        chain.append(parent)
+    return chain
 
 
 @cache
-def quantified_premises(
-    second: Quantifier, groups: frozenset[Relation], activities: frozenset[Relation]
-) -> dict[tuple[str, int], list[QuantifiedPremise]]:
-    """Every premise for a hypothesis, by (label, steps); an exact repetition of the hypothesis is left out."""
-    found: dict[tuple[str, int], list[QuantifiedPremise]] = {}
-    for first in QUANTIFIERS:
-        for group in sorted(groups, key=lambda r: r.name):
-            for activity in sorted(activities, key=lambda r: r.name):
-                premise = QuantifiedPremise(first, group, activity)
-                label = judge_quantified(first, second, group, activity)
-                if first is not second or premise.steps:
-                    found.setdefault((label, premise.steps), []).append(premise)
-    return found
+def noun_relation(left: str, right: str) -> Relation:
+    """How the kinds of living beings lie to each other."""
+    if (known := _by_ancestry(left, right, NOUNS)) is not None:
+        return known
+    species = [next(word for word in ancestors(noun, NOUNS) if word in SPECIES) for noun in (left, right)]
+    related = _by_ancestry(species[0], species[1], SPECIES)
+    return Relation.DISJOINT if related is None else Relation.OVERLAP
+
+
+@cache
+def action_relation(left: str, right: str) -> Relation:
+    """How those who do the one lie to those who do the other."""
+    if (known := _by_ancestry(left, right, ACTIONS)) is not None:
+        return known
+    roots = [ancestors(action, ACTIONS)[-1] for action in (left, right)]
+    exclude = roots[0] == roots[1] or frozenset(roots) in EXCLUSIVE_ROOTS
+    return Relation.DISJOINT if exclude else Relation.OVERLAP
+
+
+def _by_ancestry(left: str, right: str, parents: Mapping[str, str | None]) -> Relation | None:
+    if left == right:
+        return Relation.EQUAL
+    if right in ancestors(left, parents):
+        return Relation.SUBSET
+    return Relation.SUPERSET if left in ancestors(right, parents) else None
+
+
+@cache
+def modified(base: Relation, left: str | None, right: str | None) -> Relation:
+    """The relation of two sets after each may have been cut down by a modifier."""
+    opposite = (ADJECTIVES | PLACES).get(left or "")
+    if base is Relation.DISJOINT or (left and opposite == right):
+        return Relation.DISJOINT
+    inside = base in {Relation.EQUAL, Relation.SUBSET} and right in {None, left}
+    around = base in {Relation.EQUAL, Relation.SUPERSET} and left in {None, right}
+    if inside and around:
+        return Relation.EQUAL
+    return Relation.SUBSET if inside else Relation.SUPERSET if around else Relation.OVERLAP
+
+
+_ALLOWED = {
+    Relation.EQUAL: {(0, 0), (1, 1)},
+    Relation.SUBSET: {(0, 0), (0, 1), (1, 1)},
+    Relation.SUPERSET: {(0, 0), (1, 0), (1, 1)},
+    Relation.DISJOINT: {(0, 0), (0, 1), (1, 0)},
+    Relation.OVERLAP: {(0, 0), (0, 1), (1, 0), (1, 1)},
+}
+
+
+@cache
+def quantified_label(premise: str, hypothesis: str, subjects: Relation, predicates: Relation) -> str:
+    """Label of `<premise> S1 P1` against `<hypothesis> S2 P2`, over all worlds in which S1 and S2 are not empty.
+
+    A world is the set of kinds of individuals that occur in it; a kind says which of S1, S2, P1, P2 it lies in.
+    """
+    kinds = [s + p for s, p in product(sorted(_ALLOWED[subjects]), sorted(_ALLOWED[predicates]))]
+    worlds = np.arange(2 ** len(kinds))
+    occurs = [(worlds >> i & 1).astype(bool) for i in range(len(kinds))]
+
+    def some(*wanted: int | None) -> Truth:
+        """Where some kind occurs that is as wanted in S1, S2, P1, P2; None leaves open."""
+        fits = [o for o, kind in zip(occurs, kinds, strict=True) if _fits(kind, wanted)]
+        return np.any(fits, axis=0) if fits else np.zeros(len(worlds), dtype=bool)
+
+    def truth(quantifier: str, first: bool) -> Truth:
+        does = some(1, None, 1, None) if first else some(None, 1, None, 1)
+        does_not = some(1, None, 0, None) if first else some(None, 1, None, 0)
+        return {"some": does, "no": ~does, "not all": does_not, "all": ~does_not}[quantifier]
+
+    populated = some(1, None, None, None) & some(None, 1, None, None)
+    return _label(truth(premise, first=True)[populated], truth(hypothesis, first=False)[populated])
+
+
+def _fits(kind: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return all(want in {None, has} for want, has in zip(wanted, kind, strict=True))
+
+
+HIGHEST = 12
+
+
+@cache
+def counted_label(premise: tuple[str, int], hypothesis: tuple[str, int], subjects: Relation) -> str:
+    """Label of `<at least> <n> S1 P` against `<…> <m> S2 P`, over all pairs of counts up to HIGHEST."""
+    first, second = np.meshgrid(np.arange(HIGHEST + 1), np.arange(HIGHEST + 1), indexing="ij")
+    possible = {
+        Relation.EQUAL: first == second,
+        Relation.SUBSET: first <= second,
+        Relation.SUPERSET: first >= second,
+    }.get(subjects, np.ones_like(first, dtype=bool))
+    return _label(_counts(premise, first)[possible], _counts(hypothesis, second)[possible])
+
+
+def _counts(statement: tuple[str, int], counts: NDArray[np.int64]) -> Truth:
+    word, number = statement
+    return {
+        "at least": counts >= number,
+        "at most": counts <= number,
+        "more than": counts > number,
+        "fewer than": counts < number,
+    }[word]
+
+
+def _label(premise: Truth, hypothesis: Truth) -> str:
+    when = hypothesis[premise]
+    if not len(when):
+        raise ValueError("the premise is true in no world")
+    return ENTAILMENT if when.all() else NEUTRAL if when.any() else CONTRADICTION
