@@ -1,8 +1,7 @@
 """Draw docs/images/first_run.svg: the terminal panel, fed with what a real run left in its directory.
 
-python forge.py --config configs/classification/mnli/distilbert/00_sft.yaml --assets embedded --max_steps 1000 \
-    --learning_rate 1e-3 --log.every 20 --evaluate.every 250
-python docs/images/make_images.py runs/classification/mnli/distilbert/00_sft/latest
+python forge.py --config configs/classification/embedded_nli/tiny_distilbert/00_sft.yaml
+python docs/images/make_images.py runs/classification/embedded_nli/tiny_distilbert/00_sft/latest
 """
 
 from __future__ import annotations
@@ -64,15 +63,14 @@ def _seconds(records: list[dict[str, Any]]) -> float:
 
 def draw(run: Path) -> str:
     """The terminal as SVG, without the web font that rich would load."""
-    console = LiveConsole()
     recorder = Console(record=True, force_terminal=True, width=WIDTH, file=io.StringIO())
-    console._console = recorder
+    console = LiveConsole(recorder)
     for event in events(run):
         console(event)
         if isinstance(event, Finished):
             console._begun = time.monotonic() - event.seconds
     recorder.print(console._panel())
-    command = "python forge.py --config configs/classification/mnli/distilbert/00_sft.yaml …"
+    command = "python forge.py --config configs/classification/embedded_nli/tiny_distilbert/00_sft.yaml"
     svg = recorder.export_svg(title=command, theme=SVG_EXPORT_THEME, unique_id="forge")
     return re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
 

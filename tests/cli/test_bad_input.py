@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support import ROOT, forge, write_config
 
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "matplotlib", "sklearn", "numpy"}
 ROWS = '{"premise": "a", "hypothesis": "b", "label": "yes"}\n{"premise": "c", "hypothesis": "d", "label": "no"}\n'
 FILES: dict[str, Any] = {
     "columns": {"text": "premise", "text_pair": "hypothesis"},
@@ -190,7 +191,7 @@ def test_light_commands_leave_heavy_libraries_alone(words: list[str]) -> None:
     code = (
         "import sys\nfrom forge.cli import main\n"
         f"try:\n    code = main({words!r})\nexcept SystemExit as stop:\n    code = stop.code\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'accelerate', 'matplotlib', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        f"heavy = {HEAVY} & set(sys.modules)\n"
         "assert not heavy, heavy\nassert code in (0, None), code\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Training through the command line: it learns, stops early, keeps the best, goes on, and refuses what is not finite."""
+"""Training through the command line: it learns, stops early, keeps the best, goes on, refuses NaN."""
 
 from __future__ import annotations
 
