@@ -4,56 +4,109 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import os
 import subprocess
 import sys
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
-from nli_oracle import UnreadableError, oracle_label
+from nli_oracle import UnreadableError, judge, read, truths
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from transformers import AutoTokenizer
 
-from forge.tasks.embedded.nli import DEFAULT_SIZES, LABELS, SPLITS, content_words, generate, split_of
-from forge.tasks.embedded.tokenizer import build_tokenizer
+from forge.tasks.embedded.nli import LABELS, SPLITS, generate, split_of
 
-# sha256 of the first 200 rows as JSON; a change here changes every number measured on this data.
+SIZES = {"train": 6_000, "validation": 2_000, "validation_mismatched": 2_000, "test": 2_000}
+# sha256 of `generate(split, 200)` as JSON; a change here changes every number measured on this data.
 PINNED = {
-    "train": "a810ceb3e4f8dca0ba68d8a3e12a54cb922c93b34df16b42e21e181073ea753f",
-    "validation": "c07ad3a3697b11e1a5665bfa81104d8409d1d9fb66354949cef9ea9e368554d1",
-    "validation_mismatched": "9576d350ae9fd1a59cb3e8c3e39f21ddebc8655992ca2c37074480dd1484e059",
-    "test": "4f778b63abd8394543679aa020de0a0e894223d8d25f9d83d37e7dc7a138e1f2",
+    "train": "5c7ba00ef93b9470f38213df094c1ed0a0c6128d6452b462b1abe78ecb1cd2c3",
+    "validation": "4a2b06a533a2d999c2aab27c5a17dbd9875f67a03d2e18cf1b87bff24972b4b1",
+    "validation_mismatched": "918b61a3771204147b68d9891f7924c8196a9ebd6dd99a23d91fc05dda1c3135",
+    "test": "110394086fd9a6741032039de77c3d6cfd48682635a58dc79925a8de0593af2d",
 }
+PINNED_IN_A_PROCESS = """
+import hashlib, json, sys
+from forge.tasks.embedded.nli import SPLITS, generate
+assert not {"torch", "transformers"} & set(sys.modules)
+print(json.dumps({s: hashlib.sha256(json.dumps(generate(s, 200)).encode()).hexdigest() for s in SPLITS}))
+"""
 
 
 @pytest.fixture(scope="module")
 def data():
-    return {split: generate(split, size) for split, size in DEFAULT_SIZES.items()}
+    return {split: generate(split, size) for split, size in SIZES.items()}
 
 
-@pytest.fixture(scope="module")
-def tokenizer(data):
-    return build_tokenizer(text for row in data["train"] for text in (row["premise"], row["hypothesis"]))
+def words(text):
+    return text.lower().split()
 
 
-def words(row):
-    return set(re.findall(r"[a-z]+", f"{row['premise']} {row['hypothesis']}".lower()))
+def both(row):
+    return words(f"{row['premise']} {row['hypothesis']}")
 
 
+# --- labels
+
+
+@pytest.mark.parametrize("difficulty", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("split", SPLITS)
-def test_rows_are_pinned(data, split):
-    text = json.dumps(data[split][:200], sort_keys=True)
-    assert hashlib.sha256(text.encode()).hexdigest() == PINNED[split]
+def test_labels_agree_with_worlds(split, difficulty):
+    """The proof that labels are right: an independent reading of the English, checked in many worlds."""
+    checked: Counter[tuple[str, str]] = Counter()
+    for row in generate(split, 900, seed=11, difficulty=difficulty):
+        found = truths(row["premise"], row["hypothesis"])
+        allowed = {
+            "entailment": ({(True, True)}, {(True, False)}),
+            "contradiction": ({(True, False)}, {(True, True)}),
+            "neutral": ({(True, True), (True, False)}, set()),
+        }
+        present, absent = allowed[row["label"]]
+        assert present <= found, row
+        assert not absent & found, row
+        checked[row["phenomenon"], row["label"]] += 1
+    assert len(checked) == 9
+    assert min(checked.values()) >= 50
 
 
-def test_same_arguments_same_rows_in_another_process():
-    code = "from forge.tasks.embedded.nli import generate; import sys, json; print(json.dumps(generate('test', 50, 3)))"
-    code += "; assert not {'torch', 'transformers'} & set(sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(out.stdout) == generate("test", 50, 3)
-    assert generate("test", 50, 3) != generate("test", 50, 4)
+@pytest.mark.parametrize(
+    ("premise", "hypothesis", "label"),
+    [
+        ("All dogs ran", "Some poodles moved", "entailment"),
+        ("Some dogs ran", "Some poodles ran", "neutral"),
+        ("All old dogs ran", "Some dogs ran", "entailment"),
+        ("No dogs moved", "Some poodles ran", "contradiction"),
+        ("All boys slept", "No boys ran", "entailment"),
+        ("All boys smiled", "No boys ran", "neutral"),
+        ("All artists ran", "Not all painters rested", "entailment"),
+        ("All girls ran", "No artists ran", "neutral"),
+        ("All dogs ran outside", "All dogs ran", "entailment"),
+        ("All dogs ran today", "All dogs ran", "entailment"),
+        ("All dogs ran", "All dogs ran today", "neutral"),
+        ("All dogs ran outside", "Some dogs walked inside", "contradiction"),
+        ("Some hungry dogs ran", "Some dogs ran", "entailment"),
+        ("All young dogs ran", "No old dogs ran", "neutral"),
+        ("Not all dogs ran", "All dogs ran", "contradiction"),
+        ("At least three poodles ran", "More than two dogs ran", "entailment"),
+        ("At most two dogs ran", "Fewer than three poodles ran", "entailment"),
+        ("At most two poodles ran", "Fewer than three dogs ran", "neutral"),
+        ("More than seven poodles ran", "At most seven dogs ran", "contradiction"),
+        ("At least two boys ran", "At least two girls ran", "neutral"),
+        ("The nurse called the pilot", "The nurse once called the pilot", None),
+        ("The nurse once called the pilot", "The pilot once called the nurse", "neutral"),
+        ("The nurse near the judge once saw the pilot", "The pilot was once seen by the nurse", "entailment"),
+        ("The pilot was never seen by the nurse near the judge", "The nurse once saw the pilot", "contradiction"),
+        ("The nurse near the nurse once saw the pilot", "The nurse once saw the pilot", None),
+        ("All old young dogs ran", "All dogs ran", None),
+    ],
+)
+def test_the_oracle_itself(premise, hypothesis, label):
+    if label is None:
+        with pytest.raises(UnreadableError):
+            judge(premise, hypothesis)
+    else:
+        assert judge(premise, hypothesis) == label
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -63,121 +116,115 @@ def test_labels_are_balanced(data, split):
     assert max(counts.values()) - min(counts.values()) <= 0.01 * len(data[split])
 
 
-@pytest.mark.parametrize("difficulty", [0.0, 0.5, 1.0])
-def test_labels_agree_with_enumerated_worlds(difficulty):
-    """The proof that labels are right: an independent reading of the English, checked in every small world."""
-    checked: Counter[str] = Counter()
-    unread = 0
-    for split in ("train", "test"):
-        for row in generate(split, 1_000, seed=11, difficulty=difficulty):
-            try:
-                found = oracle_label(row["premise"], row["hypothesis"])
-            except UnreadableError:
-                unread += 1
-                continue
-            assert found == row["label"], row
-            checked[row["phenomenon"]] += 1
-    assert unread <= 40
-    assert len(checked) == 11
-    assert min(checked.values()) >= 50
+# --- the same rows everywhere
 
 
-@pytest.mark.parametrize(
-    ("premise", "hypothesis", "label"),
-    [
-        ("All poodles are running", "Some dogs are moving", "entailment"),
-        ("Exactly three dogs are running", "At least two dogs are running", "entailment"),
-        ("No dogs are running", "Most poodles are running", "contradiction"),
-        ("Anna called Omar", "Omar called Anna", "neutral"),
-        ("Anna called Omar", "Omar was called by Anna", "entailment"),
-        ("Anna did not buy a dog", "Anna bought a red poodle", "contradiction"),
-        ("Anna is not happy", "Anna is sad", "neutral"),
-        ("Anna is not awake", "Anna is asleep", "entailment"),
-        ("Hugo left before Anna and Anna left before Omar", "Omar left after Hugo",
-         "entailment"),
-    ],
-)  # fmt: skip
-def test_the_oracle_itself(premise, hypothesis, label):
-    assert oracle_label(premise, hypothesis) == label
+@pytest.mark.parametrize("split", SPLITS)
+def test_rows_are_pinned(split):
+    assert hashlib.sha256(json.dumps(generate(split, 200)).encode()).hexdigest() == PINNED[split]
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_same_rows_in_another_process(hash_seed):
+    out = subprocess.run(
+        [sys.executable, "-c", PINNED_IN_A_PROCESS],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(out.stdout) == PINNED
+
+
+def test_seed_difficulty_and_split_change_the_rows():
+    drawn = [
+        generate("train", 50),
+        generate("train", 50, seed=1),
+        generate("train", 50, difficulty=0.6),
+        generate("test", 50),
+    ]
+    assert all(one != two for one, two in combinations(drawn, 2))
+
+
+# --- splits
 
 
 def test_splits_share_words_but_no_combination(data):
     pairs = {s: {(r["premise"], r["hypothesis"]) for r in rows} for s, rows in data.items()}
-    combinations = {s: {content_words(r["hypothesis"]) for r in rows} for s, rows in data.items()}
-    for i, one in enumerate(SPLITS):
-        for two in SPLITS[i + 1 :]:
-            assert not pairs[one] & pairs[two]
-            assert not combinations[one] & combinations[two]
-        assert {split_of(r["hypothesis"]) for r in data[one]} == {one}
-    seen = set().union(*map(words, data["train"]))
+    contents = {s: {read(r["hypothesis"]).content for r in rows} for s, rows in data.items()}
+    for one, two in combinations(SPLITS, 2):
+        assert not pairs[one] & pairs[two]
+        assert not contents[one] & contents[two]
+    for split in SPLITS:
+        assert {split_of(content) for content in contents[split]} == {split}
+
+
+def test_every_word_occurs_in_train(data):
+    seen = {word for row in data["train"] for word in both(row)}
     for split in SPLITS[1:]:
-        assert set().union(*map(words, data[split])) <= seen
+        assert {word for row in data[split] for word in both(row)} <= seen
 
 
 def test_mismatched_is_another_mix_of_words(data):
-    def share(split):
-        counts = Counter(w for row in data[split] for w in words(row))
-        total = sum(counts.values())
-        return {w: n / total for w, n in counts.items()}
+    def shares(split):
+        counts = Counter(word for row in data[split] for word in words(row["hypothesis"]))
+        return {word: n / counts.total() for word, n in counts.items()}
 
-    matched, other, mismatched = share("test"), share("validation"), share("validation_mismatched")
+    def distance(one, two):
+        return sum(abs(one.get(w, 0) - two.get(w, 0)) for w in {*one, *two})
 
-    def distance(a, b):
-        return sum(abs(a.get(w, 0) - b.get(w, 0)) for w in {*a, *b})
+    train, matched, mismatched = shares("train"), shares("validation"), shares("validation_mismatched")
+    assert distance(train, mismatched) > 1.5 * distance(train, matched)
 
-    assert distance(matched, mismatched) > 2 * distance(matched, other)
+
+# --- what the words alone give away
+
+
+def accuracy(data, features, ngrams):
+    """Of a logistic regression on the presence of words, trained on train and asked about test and validation."""
+    asked = data["test"] + data["validation"]
+    vectorizer = CountVectorizer(ngram_range=ngrams, binary=True)
+    x = vectorizer.fit_transform([features(row) for row in data["train"]])
+    model = LogisticRegression(max_iter=300).fit(x, [row["label"] for row in data["train"]])
+    guessed = model.predict(vectorizer.transform([features(row) for row in asked]))
+    return np.mean(guessed == [row["label"] for row in asked])
 
 
 def test_hypothesis_alone_says_nothing(data):
-    vectorizer = CountVectorizer(ngram_range=(1, 2), binary=True)
-    x = vectorizer.fit_transform([r["hypothesis"] for r in data["train"]])
-    model = LogisticRegression(max_iter=200).fit(x, [r["label"] for r in data["train"]])
-    test = data["test"] + data["validation"]
-    guessed = model.predict(vectorizer.transform([r["hypothesis"] for r in test]))
-    assert np.mean(guessed == [r["label"] for r in test]) <= 0.38
+    assert accuracy(data, lambda row: row["hypothesis"], (1, 2)) <= 0.42
 
 
-def test_difficulty_adds_steps():
-    lengths, turned = [], []
+def test_words_without_their_order_say_little(data):
+    def marked(row):
+        return " ".join([*(f"p{w}" for w in words(row["premise"])), *(f"h{w}" for w in words(row["hypothesis"]))])
+
+    assert accuracy(data, marked, (1, 1)) <= 0.62
+
+
+# --- difficulty and arguments
+
+
+def test_difficulty_adds_words_and_differences():
+    lengths, differences = [], []
     for difficulty in (0.0, 0.5, 1.0):
-        rows = generate("train", 6_000, difficulty=difficulty)
-        lengths.append(np.mean([len(r["premise"].split()) for r in rows]))
-        turned.append(np.mean(["false" in f"{r['premise']} {r['hypothesis']}" for r in rows]))
-    assert lengths == sorted(lengths)
-    assert turned == sorted(turned)
-    assert lengths[-1] > lengths[0] + 2
+        rows = generate("train", 4_000, difficulty=difficulty)
+        bags = [(Counter(words(r["premise"])), Counter(words(r["hypothesis"]))) for r in rows]
+        lengths.append(np.mean([p.total() + h.total() for p, h in bags]))
+        differences.append(np.mean([((p - h) + (h - p)).total() for p, h in bags]))
+    assert lengths[0] < lengths[1] < lengths[2] - 1
+    assert differences[0] < differences[1] < differences[2] - 0.5
 
 
-@pytest.mark.parametrize(("split", "difficulty"), [("dev", 0.5), ("train", 1.5)])
-def test_wrong_arguments(split, difficulty):
-    with pytest.raises(ValueError, match=r"no split|difficulty"):
+@pytest.mark.parametrize(
+    ("split", "difficulty", "says"),
+    [
+        ("dev", 0.5, "no split"),
+        ("", 0.5, "no split"),
+        ("train", 1.5, "difficulty"),
+        ("train", -0.1, "difficulty"),
+        ("train", float("nan"), "difficulty"),
+    ],
+)
+def test_wrong_arguments(split, difficulty, says):
+    with pytest.raises(ValueError, match=says):
         generate(split, 1, difficulty=difficulty)
-
-
-def test_tokenizer_is_bert_shaped(tokenizer):
-    assert tokenizer.convert_tokens_to_ids(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]) == [0, 1, 2, 3, 4]
-    pair = tokenizer("Anna left", "Noah did not leave")
-    tokens = tokenizer.convert_ids_to_tokens(pair["input_ids"])
-    assert tokens == ["[CLS]", "anna", "left", "[SEP]", "noah", "did", "not", "leave", "[SEP]"]
-    assert pair["token_type_ids"] == [0] * 4 + [1] * 5
-
-
-def test_tokenizer_reads_every_word_whole(tokenizer, data):
-    for row in data["test"][:300]:
-        ids = tokenizer(row["premise"])["input_ids"]
-        assert tokenizer.unk_token_id not in ids
-        assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == (
-            row["premise"].lower().replace(" ", "")
-        )
-    longest = max(len(tokenizer(r["premise"], r["hypothesis"])["input_ids"]) for r in data["train"])
-    assert longest <= 40
-
-
-def test_tokenizer_survives_the_disk_and_a_second_training(tokenizer, data, tmp_path):
-    tokenizer.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    again = build_tokenizer(text for row in data["train"] for text in (row["premise"], row["hypothesis"]))
-    row = data["test"][0]
-    expected = tokenizer(row["premise"], row["hypothesis"])
-    assert dict(loaded(row["premise"], row["hypothesis"])) == dict(expected)
-    assert loaded.get_vocab() == tokenizer.get_vocab() == again.get_vocab()
