@@ -62,7 +62,8 @@ def _one_of(words) -> str:
 
 
 _QUANTIFIED = re.compile(
-    f"(all|some|no|not all) (?:({_one_of(ADJECTIVES)}) )?({_one_of(NOUNS)}) ({_one_of(ACTIONS)})(?: ({_one_of(PLACES)}))?"
+    f"(all|some|no|not all) (?:({_one_of(ADJECTIVES)}) )?({_one_of(NOUNS)})"
+    f" ({_one_of(ACTIONS)})(?: ({_one_of(PLACES)}))?"
 )
 _COUNTED = re.compile(
     f"(at least|at most|more than|fewer than) ({_one_of(NUMBERS)}) ({_one_of(NOUNS)}) ({_one_of(ACTIONS)})"

@@ -17,14 +17,15 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from forge.tasks.embedded.nli import LABELS, SPLITS, generate, split_of
+from forge.tasks.embedded.nli_lexicon import MISMATCHED
 
 SIZES = {"train": 6_000, "validation": 2_000, "validation_mismatched": 2_000, "test": 2_000}
 # sha256 of `generate(split, 200)` as JSON; a change here changes every number measured on this data.
 PINNED = {
-    "train": "5c7ba00ef93b9470f38213df094c1ed0a0c6128d6452b462b1abe78ecb1cd2c3",
-    "validation": "4a2b06a533a2d999c2aab27c5a17dbd9875f67a03d2e18cf1b87bff24972b4b1",
-    "validation_mismatched": "918b61a3771204147b68d9891f7924c8196a9ebd6dd99a23d91fc05dda1c3135",
-    "test": "110394086fd9a6741032039de77c3d6cfd48682635a58dc79925a8de0593af2d",
+    "train": "f29523b85fb83e8c211a566ad48417229dfd8c9e32cfeb7815ede006504d1a5f",
+    "validation": "ee4d41c857fe3658c6719332d3b9502dde03c5cabf6f6f12d6f5c53097933b84",
+    "validation_mismatched": "ef88ab485db23e9a3874853d48fa42ac57b0af87433343f6be0929de11bd1d6e",
+    "test": "f7d246057aa48f869b8c0dc77f9f0154ee481f519c4775e91ae02edc01faa915",
 }
 PINNED_IN_A_PROCESS = """
 import hashlib, json, sys
@@ -55,7 +56,7 @@ def both(row):
 def test_labels_agree_with_worlds(split, difficulty):
     """The proof that labels are right: an independent reading of the English, checked in many worlds."""
     checked: Counter[tuple[str, str]] = Counter()
-    for row in generate(split, 900, seed=11, difficulty=difficulty):
+    for row in generate(split, 480, seed=11, difficulty=difficulty):
         found = truths(row["premise"], row["hypothesis"])
         allowed = {
             "entailment": ({(True, True)}, {(True, False)}),
@@ -67,7 +68,7 @@ def test_labels_agree_with_worlds(split, difficulty):
         assert not absent & found, row
         checked[row["phenomenon"], row["label"]] += 1
     assert len(checked) == 9
-    assert min(checked.values()) >= 50
+    assert min(checked.values()) >= 30
 
 
 @pytest.mark.parametrize(
@@ -165,16 +166,12 @@ def test_every_word_occurs_in_train(data):
         assert {word for row in data[split] for word in both(row)} <= seen
 
 
-def test_mismatched_is_another_mix_of_words(data):
-    def shares(split):
-        counts = Counter(word for row in data[split] for word in words(row["hypothesis"]))
-        return {word: n / counts.total() for word, n in counts.items()}
+def test_mismatched_leans_on_other_words(data):
+    def share(split):
+        used = [word for row in data[split] for word in words(row["hypothesis"])]
+        return np.mean([word in MISMATCHED for word in used])
 
-    def distance(one, two):
-        return sum(abs(one.get(w, 0) - two.get(w, 0)) for w in {*one, *two})
-
-    train, matched, mismatched = shares("train"), shares("validation"), shares("validation_mismatched")
-    assert distance(train, mismatched) > 1.5 * distance(train, matched)
+    assert share("validation_mismatched") > 1.5 * max(share(s) for s in SPLITS if s != "validation_mismatched")
 
 
 # --- what the words alone give away

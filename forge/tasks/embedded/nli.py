@@ -43,7 +43,7 @@ def generate(split: str, size: int, seed: int = 0, difficulty: float = 0.5) -> l
     if not 0.0 <= difficulty <= 1.0:
         raise ValueError(f"difficulty must lie between 0 and 1, not {difficulty}")
     # Tiny models tell apart little near the top of the scale, so the lower half is kept easy.
-    draw = Draw(f"{split}/{seed}/{difficulty!r}", difficulty**3, split == "validation_mismatched")
+    draw = Draw(f"{split}/{seed}/{difficulty!r}", difficulty**2 / (2 - difficulty), split == "validation_mismatched")
     schedule = [name for name, (_, share) in FAMILIES.items() for _ in range(share)]
     turns = dict.fromkeys(FAMILIES, 0)
     rows = []

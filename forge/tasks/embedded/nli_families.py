@@ -185,7 +185,7 @@ class Role:
             other = replace(other, deed=draw.one(tuple(DEEDS)))
         elif change < 0.45:
             other = replace(other, agent=draw.one([person for person in PERSONS if person != self.patient]))
-        if draw.chance(0.5 * draw.difficulty**2):
+        if not other.passive and draw.chance(0.5 * draw.difficulty**2):  # "by the nurse near …" could be read otherwise
             bystander = draw.one([p for p in PERSONS if p not in {other.agent, other.patient}])
             other = replace(other, also=f" near the {bystander}")
         return other

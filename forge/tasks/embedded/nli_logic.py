@@ -66,7 +66,7 @@ def _by_ancestry(left: str, right: str, parents: Mapping[str, str | None]) -> Re
 def modified(base: Relation, left: str | None, right: str | None) -> Relation:
     """The relation of two sets after each may have been cut down by a modifier."""
     opposite = (ADJECTIVES | PLACES).get(left or "")
-    if base is Relation.DISJOINT or (left and opposite == right):
+    if base is Relation.DISJOINT or (opposite is not None and opposite == right):
         return Relation.DISJOINT
     inside = base in {Relation.EQUAL, Relation.SUBSET} and right in {None, left}
     around = base in {Relation.EQUAL, Relation.SUPERSET} and left in {None, right}
