@@ -152,7 +152,7 @@ def test_no_write_permission(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 def test_full_disk_at_the_start(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], check=False)
     if mounted.returncode:
         pytest.skip("this machine does not allow mounting")
     try:

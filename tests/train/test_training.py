@@ -33,7 +33,12 @@ def easy_config(folder: Path, change: dict[str, Any] | None = None) -> Path:
     for name, count in (("train", 64), ("dev", 32)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in easy_rows(count)))
     data = {"name": None, "test": None, "train": str(folder / "train.jsonl"), "validation": str(folder / "dev.jsonl")}
-    base = {"data": data, "train": {"max_steps": 30, "learning_rate": 3e-3}, "evaluate": {"every": 10}}
+    base = {
+        "data": data,
+        "model": {"name": "embedded/tiny-bert"},
+        "train": {"max_steps": 30, "learning_rate": 3e-3},
+        "evaluate": {"every": 10},
+    }
     path = write_config(folder, base)
     if change:
         from support import merged
