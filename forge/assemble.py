@@ -291,7 +291,7 @@ def _max_length(settings: Settings, model: PreTrainedModel, asset: Asset) -> int
 def _batch_plan(settings: Settings, data: Dataset, processes: int) -> BatchPlan:
     train = settings.train
     return BatchPlan(
-        np.asarray(data["length"], dtype=np.int64),
+        np.asarray(data["length"][:], dtype=np.int64),
         settings.seed,
         train.batch_size,
         train.batch_tokens,

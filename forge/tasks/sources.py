@@ -38,7 +38,7 @@ class Table:
         if column not in self.rows.column_names:
             have = ", ".join(self.rows.column_names)
             raise UserError(f"{self.where(0)}  no column '{column}' (from {key}); the columns are: {have}")
-        return list(self.rows[column])
+        return list(self.rows[column][:])
 
     def label_names(self, column: str) -> list[str] | None:
         """Names that the data set itself gives its label indices, where it does."""

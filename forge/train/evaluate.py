@@ -15,7 +15,7 @@ from forge.tasks.base import Scores, Task
 
 def infer(accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int) -> list[Any]:
     """The model's output for each example of `data`, in order, known to every process."""
-    order_N = np.argsort(np.asarray(data["length"]), kind="stable")[::-1]  # like lengths together: little padding
+    order_N = np.argsort(np.asarray(data["length"][:]), kind="stable")[::-1]  # like lengths together: little padding
     batches = [order_N[start : start + batch_size] for start in range(0, len(order_N), batch_size)]
     bare = accelerator.unwrap_model(model)
     was_training = bare.training
