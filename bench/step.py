@@ -29,15 +29,15 @@ from forge.train.loop import Parts, Trainer
 ROUNDS = 9
 CONFIG = Path(__file__).parent.parent / "configs/classification/mnli/distilbert/00_sft.yaml"
 CASES = {
-    "tiny DistilBERT, 32 x short pairs": ("embedded/tiny-distilbert", 32, 60),
-    "tiny BERT, 32 x short pairs": ("embedded/tiny-bert", 32, 40),
+    "tiny DistilBERT, 32 x short pairs": ("embedded/tiny-distilbert", 32, 300),
+    "tiny BERT, 32 x short pairs": ("embedded/tiny-bert", 32, 150),
 }
 
 
 def parts_for(model: str, batch_size: int, steps: int, folder: str) -> Parts:
     settings = [
         f"run.dir={folder}", f"model.name={model}", "data.name=embedded/nli", f"max_steps={steps}",
-        f"train.batch_size={batch_size}", "data.embedded.train_size=4000", "evaluate.max_examples=8", "train.threads=1",
+        f"train.batch_size={batch_size}", "data.embedded.train_size=10000", "evaluate.max_examples=8", "train.threads=1",
     ]  # fmt: skip
     found = preflight(resolve(CONFIG, settings))
     store = CheckpointStore(found.run.path, 2)
