@@ -25,7 +25,8 @@ class Window:
         for name, value in same_everywhere.items():
             mine[name] = value if self._accelerator.is_main_process else torch.zeros_like(value)
         for name, value in mine.items():
-            self._sums[name] = self._sums.get(name, self._tensor(0.0)) + value.detach().double()
+            value = value.detach().double()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def sums(self) -> dict[str, float]:
         """Sums over steps and processes, with the number of steps; every process must call it together."""

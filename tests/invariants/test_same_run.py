@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import ROOT, Lives, fingerprint, forge, metrics, only_run, write_config
@@ -48,11 +47,11 @@ def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, lives: Lives
         run = _run_if_any(tmp_path / "stormy")
         if status == 0 or (run and json.loads((run / "training_state.json").read_text())["status"] == "completed"):
             assert run is not None
-            assert _comparable(fingerprint(run)) == _comparable(expected), f"after {killed} kills"
+            assert fingerprint(run) == expected, f"after {killed} kills"
             finished += 1
             _forget(run)
     assert lives.run(["--config", str(stormy)]) == 0
-    assert _comparable(fingerprint(only_run(tmp_path / "stormy"))) == _comparable(expected)
+    assert fingerprint(only_run(tmp_path / "stormy")) == expected
     print(f"{killed} lives killed, {finished + 1} runs finished bit-equal")
 
 
@@ -65,31 +64,6 @@ def _forget(run: Path) -> None:
     import shutil
 
     shutil.rmtree(run)
-
-
-def _comparable(mark: dict[str, Any]) -> dict[str, Any]:
-    """Sizes and hashes of the tensors and of the resume state decide; all else is compared as it is."""
-    return mark
-
-
-def test_stopping_at_a_checkpoint_and_going_on_is_bit_equal(tmp_path: Path) -> None:
-    """The same without kills, in process: a run of 3 steps is cut short by removing what came after."""
-    config = write_config(tmp_path, KILL_RUN | {"train": {"max_steps": 12, "batch_size": 16, "micro_batch_size": 8}})
-    assert forge("--config", config) == 0
-    run = only_run(tmp_path)
-    expected = fingerprint(run)
-    import shutil
-
-    for name in ("checkpoint-8", "checkpoint-12", "checkpoint-6"):
-        shutil.rmtree(run / name, ignore_errors=True)
-    left = sorted(path.name for path in run.glob("checkpoint-*"))
-    if not left:
-        pytest.skip(f"nothing before the last checkpoints was kept: {expected['checkpoints']}")
-    state = json.loads((run / "training_state.json").read_text())
-    (run / "training_state.json").write_text(json.dumps(state | {"status": "running"}))
-    assert forge("--config", config) == 0
-    assert "training continues after step" in (run / "output.log").read_text()
-    assert fingerprint(run)["metrics"] == expected["metrics"]
 
 
 @pytest.mark.parametrize("cut", [4, 16])
