@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -134,12 +133,6 @@ def _serve() -> None:
         print(pid, flush=True)
         sys.stdin.readline()
         print(os.waitpid(pid, 0)[1], flush=True)
-
-
-def copy_run(source: Path, target: Path) -> Path:
-    """A copy of a directory tree, links kept."""
-    shutil.copytree(source, target, symlinks=True)
-    return target
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["serve"]:

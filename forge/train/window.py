@@ -25,8 +25,8 @@ class Window:
         for name, value in same_everywhere.items():
             mine[name] = value if self._accelerator.is_main_process else torch.zeros_like(value)
         for name, value in mine.items():
-            value = value.detach().double()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            share = value.detach().double()
+            self._sums[name] = self._sums[name] + share if name in self._sums else share
 
     def sums(self) -> dict[str, float]:
         """Sums over steps and processes, with the number of steps; every process must call it together."""
