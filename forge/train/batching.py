@@ -7,7 +7,6 @@ which counts for nothing but keeps all processes in step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,8 +80,3 @@ def deal(step: Step, process: int, processes: int) -> list[tuple[int, Indices]]:
     empty = np.empty(0, dtype=np.int64)
     numbers = [turn * processes + process for turn in range(rounds)]
     return [(number, step[number] if number < len(step) else empty) for number in numbers]
-
-
-def padded_tokens(lengths: Sequence[int]) -> int:
-    """Tokens of a batch with its padding."""
-    return max(lengths, default=0) * len(lengths)
