@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from transformers import PreTrainedModel
 from forge.config.schema import Columns, Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
-from forge.core.events import Notice, Sink, fan_out
+from forge.core.events import Event, Notice, Sink, fan_out
 from forge.models.load import (
     as_saved,
     check_length,
@@ -33,7 +34,6 @@ from forge.models.load import (
     tokenizer_files,
     trained_labels,
 )
-from forge.objectives.base import Objective
 from forge.objectives.sft import SFT
 from forge.preflight import Preflight
 from forge.runs.console import make_console
@@ -47,6 +47,7 @@ from forge.tasks.classification import ClassificationTask, label_names
 from forge.tasks.labels import plan_labels
 from forge.tasks.sources import Table
 from forge.tasks.splits import RawData, read_splits
+from forge.teaching import Student, Teaching, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
 from forge.train.loop import Parts, Trainer, total_steps
@@ -64,6 +65,7 @@ class Prepared:
     labels: list[str]
     columns: Columns
     fingerprints: dict[str, str]
+    teaching: Teaching | None
 
 
 def train(found: Preflight, command: Sequence[str]) -> None:
@@ -97,6 +99,10 @@ def train(found: Preflight, command: Sequence[str]) -> None:
         try:
             for line in [*prepared.header, *prepared.notices, *(resume.skipped if resume else ())]:
                 emit(Notice(line))
+            for line in found.resolved.warnings:
+                emit(Notice(line, "warning"))
+            if prepared.teaching:
+                prepared.teaching.begin(emit if main else _unheard)
             trainer = Trainer(prepared.parts, emit, checkpoint)
             trainer.run()
             trainer.measure_best()
@@ -120,6 +126,8 @@ def prepare_run(
     source, wanted = found.model, settings.model
     if found.tokenizer:
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})
+    elif found.teacher and found.model.source == "embedded" and found.teacher.source != "embedded":
+        wanted = wanted.model_copy(update={"tokenizer": found.teacher.location})  # the two must read alike
     if checkpoint:
         source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
     raw = read_splits(settings.data, found.data)
@@ -137,16 +145,18 @@ def prepare_run(
     assert data.train is not None
     batches = _batch_plan(settings, data.train, accelerator.num_processes)
     about = {"config": found.digest, "versions": versions()}
-    objective = make_objective(settings)
+    teaching = None
+    if found.teacher:
+        again = partial(encode_splits, raw=raw, settings=settings, accelerator=accelerator)
+        steps, root = total_steps(settings, batches), Path(settings.run.dir).expanduser()
+        student = Student(model, task, data, batches, steps, again, root)
+        teaching = prepare_teaching(settings, found.teacher, student, accelerator)
+    objective = teaching.objective if teaching else SFT(settings.train.label_smoothing)
     parts = Parts(settings, task, data, model, files, objective, batches, accelerator, store, about)
     notices = [plan.notice] if plan.notice else []
-    header = _header(found, parts, plan.names)
-    return Prepared(parts, header, notices + list(data.notices), plan.names, raw.columns, dict(data.fingerprints))
-
-
-def make_objective(settings: Settings) -> Objective:
-    """The objective that the configuration's mode asks for."""
-    return SFT(settings.train.label_smoothing)
+    header = _header(found, parts, plan.names) + ([teaching.header] if teaching else [])
+    fingerprints = dict(data.fingerprints) | (teaching.fingerprints() if teaching else {})
+    return Prepared(parts, header, notices + list(data.notices), plan.names, raw.columns, fingerprints, teaching)
 
 
 def make_accelerator(settings: Settings) -> Accelerator:
@@ -196,6 +206,10 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*(pin_memory|lr_scheduler).*")
+
+
+def _unheard(_: Event) -> None:
+    """Only the main process reports."""
 
 
 def _claim(run: RunDirectory, prepared: Prepared, settings: Settings) -> None:

@@ -193,6 +193,8 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> int:
         print(explain.explain(key, resolved))
     else:
         print(f"{file}: valid; {resolved.mode_line}")
+        for warning in resolved.warnings:
+            print(f"warning: {warning}")
     return EXIT_DONE
 
 

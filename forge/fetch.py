@@ -7,7 +7,7 @@ from pathlib import Path
 
 from forge.config import ResolvedConfig
 from forge.core.assets import Asset, Wanted, locate
-from forge.preflight import wanted_data, wanted_models
+from forge.preflight import wanted_data, wanted_models, wanted_teacher
 from forge.runs.run_dir import megabytes
 
 
@@ -15,7 +15,8 @@ def prepare(resolved: ResolvedConfig) -> Iterator[str]:
     """Fetch model and data as a long run would find them; a line for each. Raises UserError without network."""
     settings = resolved.settings
     policy = "hub" if settings.assets == "auto" else settings.assets
-    for wanted in wanted_models(settings.model):
+    teachers = [wanted_teacher(settings.teacher)] if resolved.mode == "kd" else []
+    for wanted in [*wanted_models(settings.model), *teachers]:
         yield _line(locate(wanted, policy, smoke=False), wanted)
     if settings.data.name:
         yield _line(locate(wanted_data(settings.data), policy, smoke=False), wanted_data(settings.data))

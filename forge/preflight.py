@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from forge.config import ResolvedConfig
-from forge.config.schema import Data, Model
-from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Wanted, locate
+from forge.config.schema import Data, Model, Teacher
+from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Policy, Wanted, locate
 from forge.core.errors import ConfigError, Problem, UserError
 from forge.runs.run_dir import RunDirectory, run_path
 
@@ -22,13 +22,14 @@ class Preflight:
     model: Asset
     tokenizer: Asset | None  # None where the model brings its own
     data: Asset | None  # None where splits are files
+    teacher: Asset | None  # None without distillation
     digest: str
     run: RunDirectory
 
     @property
     def stand_ins(self) -> list[Asset]:
         """The embedded assets that take another's place in this run."""
-        return [asset for asset in (self.model, self.data) if asset and asset.stand_in]
+        return [asset for asset in (self.model, self.data, self.teacher) if asset and asset.stand_in]
 
 
 def preflight(resolved: ResolvedConfig) -> Preflight:
@@ -40,9 +41,12 @@ def preflight(resolved: ResolvedConfig) -> Preflight:
     smoke = settings.train.max_steps is not None and settings.train.max_steps <= SMOKE_STEPS
     model, *tokenizers = [_at(resolved, wanted.key, wanted, smoke) for wanted in wanted_models(settings.model)]
     data = _at(resolved, "data.name", wanted_data(settings.data), smoke) if _is_named(resolved) else None
-    digest = resolved.digest({asset.asked: asset.location for asset in (model, data) if asset and asset.stand_in})
+    teacher = _teacher(resolved, model, smoke) if resolved.mode == "kd" else None
+    digest = resolved.digest(
+        {asset.asked: asset.location for asset in (model, data, teacher) if asset and asset.stand_in}
+    )
     path = run_path(settings.run.dir, resolved.name, settings.seed, digest)
-    return Preflight(resolved, model, tokenizers[0] if tokenizers else None, data, digest, RunDirectory(path))
+    return Preflight(resolved, model, tokenizers[0] if tokenizers else None, data, teacher, digest, RunDirectory(path))
 
 
 def completed_run(resolved: ResolvedConfig) -> RunDirectory | None:
@@ -66,14 +70,26 @@ def wanted_data(data: Data) -> Wanted:
     return Wanted("dataset", data.name or str(data.train), data.revision, data.stand_in, subsets)
 
 
+def wanted_teacher(teacher: Teacher) -> Wanted:
+    """The teacher that the configuration asks for."""
+    return Wanted("model", str(teacher.name), teacher.revision, teacher.stand_in, asked_by="teacher.name")
+
+
+def _teacher(resolved: ResolvedConfig, student: Asset, smoke: bool) -> Asset:
+    """Where the student is a stand-in the teacher must be one too: they share the stand-in's tokenizer."""
+    wanted = wanted_teacher(resolved.settings.teacher)
+    policy = "embedded" if student.stand_in else resolved.settings.assets
+    return _at(resolved, "teacher.name", wanted, smoke, policy)
+
+
 def _is_named(resolved: ResolvedConfig) -> bool:
     return bool(resolved.settings.data.name) or resolved.settings.assets == "embedded"
 
 
-def _at(resolved: ResolvedConfig, key: str, wanted: Wanted, smoke: bool) -> Asset:
+def _at(resolved: ResolvedConfig, key: str, wanted: Wanted, smoke: bool, policy: Policy | None = None) -> Asset:
     """Locate an asset; an error says which line of which file asked for it."""
     try:
-        return locate(wanted, resolved.settings.assets, smoke)
+        return locate(wanted, policy or resolved.settings.assets, smoke)
     except UserError as error:
         origin = resolved.origins.get(key)
         raise ConfigError([Problem(str(error), str(origin) if origin else "")]) from error

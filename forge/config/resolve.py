@@ -18,12 +18,22 @@ from forge.config.merge import Merger, Setter, merge_all
 from forge.config.origins import DEFAULT, Origin
 from forge.config.overrides import read_overrides
 from forge.config.problems import describe_errors, where_is
-from forge.config.schema import Section, Settings
+from forge.config.schema import LOSS_NAMES, Section, Settings
 from forge.config.tree import Node, find, plain
 from forge.config.wording import fail
 from forge.core.errors import Problem
 
-WITHOUT_EFFECT = frozenset({"run", "log", "seed", "train.num_workers", "train.threads"})
+WITHOUT_EFFECT = frozenset(
+    {
+        "run",
+        "log",
+        "seed",
+        "train.num_workers",
+        "train.threads",
+        "distill.gradient_norm_every",
+        "distill.cache.dir",
+    }
+)
 """Keys that do not change what an experiment is: where it goes, what it reports, how fast it runs, and its seed,
 which stands in the run's directory name by itself."""
 
@@ -39,6 +49,7 @@ class ResolvedConfig:
     chain: tuple[Path, ...]
     mode: str
     mode_line: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,14 +86,17 @@ def resolve(path: str | Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
         settings = Settings.model_validate(plain(tree))
     except ValidationError as error:
         raise fail([*problems, *describe_errors(error, tree, entry)]) from None
-    problems += _refuse_distillation(settings, where_is(tree, ("alpha",), entry))
+    problems += _distillation_problems(settings, where_is(tree, ("alpha",), entry))
     if problems:
         raise fail(problems)
     origins = {".".join(leaf): _origin(tree, leaf) for leaf in leaf_paths(settings)}
     mode, mode_line = _mode(settings, origins)
     history = {name: tuple(setters) for name, setters in merger.history.items()}
     chain = tuple(layer.file for layer in layers)
-    return ResolvedConfig(settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line)
+    warnings = tuple(_without_effect(settings, origins))
+    return ResolvedConfig(
+        settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line, warnings
+    )
 
 
 def leaf_paths(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -97,12 +111,35 @@ def leaf_paths(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
         yield path
 
 
-def _refuse_distillation(settings: Settings, where: str) -> list[Problem]:
-    """Until there is a distillation objective: a teacher's weight is not silently ignored."""
+def _distillation_problems(settings: Settings, where: str) -> list[Problem]:
+    """A teacher's weight without a teacher, or without a loss that listens to it."""
     if settings.alpha == 0:
         return []
-    message = f"alpha = {settings.alpha} asks for distillation, which this version does not have yet"
-    return [Problem(message, where, "set alpha: 0.0")]
+    problems = []
+    if settings.teacher.name is None:
+        message = f"alpha = {settings.alpha} turns distillation on, but teacher.name is not set"
+        problems.append(Problem(message, where, "name a trained model or a Forge run, or set alpha: 0.0"))
+    if not settings.distill.losses():
+        message = f"alpha = {settings.alpha} turns distillation on, but no loss of distill has a weight"
+        hint = f"for example distill.forward_kl.weight: 1.0; the losses are {', '.join(LOSS_NAMES)}"
+        problems.append(Problem(message, where, hint))
+    return problems
+
+
+def _without_effect(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
+    """Settings of distillation that somebody made and that change nothing."""
+    made = [name for name, origin in origins.items() if origin.kind != "default"]
+    if settings.alpha == 0:
+        idle = [name for name in made if name.startswith(("teacher.", "distill."))]
+        why = "alpha is 0.0"
+    else:
+        losses = settings.distill.losses()
+        idle = [name for name in made if name.split(".")[1:2] and name.split(".")[1] in set(LOSS_NAMES) - set(losses)]
+        idle = [name for name in idle if name.startswith("distill.") and not name.endswith(".weight")]
+        why = "its loss has weight 0"
+    if idle:
+        more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+        yield f"{origins[idle[0]].where}  {idle[0]}{more} has no effect, because {why}"
 
 
 def _origin(tree: Node, path: tuple[str, ...]) -> Origin:

@@ -81,11 +81,12 @@ def locate(wanted: Wanted, policy: Policy, smoke: bool) -> Asset:
         return _stand_in(wanted, "assets is 'embedded'")
     path = Path(wanted.name).expanduser()
     if path.is_dir():
-        return Asset(wanted.name, "path", str(_usable(path)))
+        return Asset(wanted.name, "path", str(_usable(path, wanted.key)))
     if path.exists():
         raise UserError(f"{wanted.key}: {wanted.name} is a file; a {wanted.kind} is a directory in hub format")
     if _looks_like_path(wanted.name):
-        raise UserError(f"{wanted.key}: no directory {wanted.name} (looked at {path.absolute()})")
+        first = "; train the teacher first, or name another" if wanted.key == "teacher.name" else ""
+        raise UserError(f"{wanted.key}: no directory {wanted.name} (looked at {path.absolute()}){first}")
     if cached := _from_cache(wanted):
         return cached
     prepare = "run `forge.py prepare --config …` where there is network, or give a local path"
@@ -119,26 +120,26 @@ def fetch(wanted: Wanted) -> Asset:
     return Asset(wanted.name, "hub", folder, Path(folder).name)
 
 
-def _usable(path: Path) -> Path:
+def _usable(path: Path, key: str) -> Path:
     """A Forge run stands for its best checkpoint; any other directory for itself. A damaged checkpoint is refused."""
-    folder = _best_of_run(path) if (path / "training_state.json").is_file() else path
+    folder = _best_of_run(path, key) if (path / "training_state.json").is_file() else path
     is_checkpoint = (folder / MANIFEST).is_file() and (folder / OPTIMIZER_FILE).is_file()
     if is_checkpoint and (damage := verify(folder)):
-        raise CheckpointError(f"model.name: {folder} is damaged: {damage}")
+        raise CheckpointError(f"{key}: {folder} is damaged: {damage}")
     return folder
 
 
-def _best_of_run(path: Path) -> Path:
+def _best_of_run(path: Path, key: str) -> Path:
     try:
         state = json.loads((path / "training_state.json").read_text(encoding="utf-8"))
         best = state.get("best")
         name = f"checkpoint-{best['step']}" if best else state.get("checkpoint")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"model.name: {path / 'training_state.json'} cannot be read; name a checkpoint of the run"
+            f"{key}: {path / 'training_state.json'} cannot be read; name a checkpoint of the run"
         ) from error
     if not name or not (path / name).is_dir():
-        raise UserError(f"model.name: the run {path} has no checkpoint yet")
+        raise UserError(f"{key}: the run {path} has no checkpoint yet")
     return path / name
 
 

@@ -25,6 +25,7 @@ from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
 from forge.core.manifest import TOKENIZER_LIST
 from forge.models.embedded import EMBEDDED_MODELS, align_queries_and_keys, build_config
+from forge.models.layout import find
 from forge.tasks.labels import LabelPlan
 
 HEAD_SUFFIX = "ForSequenceClassification"
@@ -45,13 +46,13 @@ OFFSET_POSITIONS = {
 }
 
 
-def peek(asset: Asset, settings: Model) -> PretrainedConfig | None:
+def peek(asset: Asset, settings: Model, key: str = "model.name") -> PretrainedConfig | None:
     """The model's configuration without its weights; None for an embedded model, which is built to fit."""
     if asset.source == "embedded":
         if asset.location not in EMBEDDED_MODELS:
-            raise UserError(f"model.name: there is no {asset.location}; embedded are {', '.join(EMBEDDED_MODELS)}")
+            raise UserError(f"{key}: there is no {asset.location}; embedded are {', '.join(EMBEDDED_MODELS)}")
         return None
-    with _Readable(asset.location, "config.json"):
+    with _Readable(asset.location, "config.json", key):
         return AutoConfig.from_pretrained(asset.location, trust_remote_code=settings.trust_remote_code)
 
 
@@ -65,13 +66,15 @@ def trained_labels(config: PretrainedConfig | None, settings: Model) -> tuple[li
     return names, has_head
 
 
-def load_tokenizer(asset: Asset, settings: Model, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    asset: Asset, settings: Model, texts: Sequence[str], named_by: str = "model.name"
+) -> PreTrainedTokenizerBase:
     """The model's tokenizer; an embedded model gets one trained on `texts`, the run's own training texts."""
     if settings.tokenizer is None and asset.source == "embedded":
         from forge.tasks.embedded.tokenizer import build_tokenizer
 
         return build_tokenizer(texts)
-    key, source = ("model.tokenizer", settings.tokenizer) if settings.tokenizer else ("model.name", asset.location)
+    key, source = ("model.tokenizer", settings.tokenizer) if settings.tokenizer else (named_by, asset.location)
     with _Readable(source, "tokenizer", key):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source, trust_remote_code=settings.trust_remote_code
@@ -88,7 +91,9 @@ def load_tokenizer(asset: Asset, settings: Model, texts: Sequence[str]) -> PreTr
 
 def as_saved(settings: Model) -> Model:
     """Settings that load a checkpoint as it is: what drew new weights at the start must not draw again."""
-    return settings.model_copy(update={"tokenizer": None, "init": "pretrained", "head": "auto", "labels": None})
+    return settings.model_copy(
+        update={"tokenizer": None, "init": "pretrained", "head": "auto", "labels": None, "keep_layers": None}
+    )
 
 
 def tokenizer_files(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
@@ -109,6 +114,13 @@ def load_classifier(
 ) -> PreTrainedModel:
     """The network in fp32, its label names in its config, new weights drawn from `seed` alone."""
     torch.manual_seed(derive_seed(seed, "init"))
+    model = _classifier(asset, settings, plan, tokenizer)
+    if settings.keep_layers and not (asset.stand_in and max(settings.keep_layers) > _depth(model)):
+        keep_blocks(model, settings.keep_layers)
+    return model
+
+
+def _classifier(asset: Asset, settings: Model, plan: LabelPlan, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     if asset.source == "embedded":
         config = build_config(asset.location, len(tokenizer), plan.names)
         model = _with_dropout_from_config(config, settings)
@@ -133,6 +145,35 @@ def load_classifier(
     if missing:
         raise UserError(f"model.name: {asset.asked} lacks weights that {type(model).__name__} needs: {missing[0]}, …")
     return model
+
+
+def keep_blocks(model: PreTrainedModel, keep: Sequence[int]) -> None:
+    """Leave only these blocks, counted from 1, in this order. Raises UserError for a block that is not there."""
+    stacks = find(model)
+    if len(stacks) != 1:
+        raise UserError(
+            f"model.keep_layers: {type(model).__name__} has {' and '.join(stacks)}; it needs a single stack"
+        )
+    (found,) = stacks.values()
+    depth = found.stack.depth
+    if max(keep) > depth:
+        raise UserError(f"model.keep_layers: asks for layer {max(keep)} of a model that has {depth}")
+    if len(set(keep)) < len(keep):
+        raise UserError("model.keep_layers names a layer twice")
+    kept = torch.nn.ModuleList(found.blocks[number - 1] for number in keep)
+    attentions: list[tuple[int, Any]] = [(place, part) for place, block in enumerate(kept) for part in block.modules()]
+    for place, part in attentions:
+        if hasattr(part, "layer_idx"):
+            part.layer_idx = place  # where a decoder's cache puts its keys and values
+    parent, _, name = found.plan.blocks.rpartition(".")
+    setattr(found.base.get_submodule(parent), name, kept)
+    model.config.num_hidden_layers = len(kept)
+    if types := getattr(model.config, "layer_types", None):
+        model.config.layer_types = [types[number - 1] for number in keep]
+
+
+def _depth(model: PreTrainedModel) -> int:
+    return max(found.stack.depth for found in find(model).values())
 
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:

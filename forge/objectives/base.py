@@ -7,32 +7,58 @@ that mean. Shares add up to the same number however the batch was cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
+import numpy as np
 import torch
 
 from forge.tasks.base import Batch
 
+Enrich = Callable[[Batch, np.ndarray], None]
+"""Adds to a batch, on the CPU and perhaps in a worker process, what is known of the examples with these row numbers."""
+
 
 @dataclass(frozen=True)
 class LossReport:
-    """`loss` is differentiable; `parts` are detached shares of named terms, for the log."""
+    """What one micro-batch adds to the step."""
 
-    loss: torch.Tensor
-    parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    loss: torch.Tensor  # differentiable
+    parts: Mapping[str, torch.Tensor] = field(default_factory=dict)  # detached shares of named figures, for the log
+    terms: Mapping[str, torch.Tensor] = field(default_factory=dict)  # differentiable, unweighted: to measure gradients
 
 
-class Objective(Protocol):
-    """SFT, distillation, RL: the loop calls these two and has no modes."""
+class Objective(ABC):
+    """SFT, distillation, RL: the loop calls these and has no modes."""
 
     name: str
+    extra: torch.nn.Module | None = None  # trained along with the model, saved beside it, left out of exports
+    extra_learning_rate: float | None = None  # None: that of the model
+    enrich: Enrich | None = None
+    norms_every: int | None = None  # steps between two measurements of each term's gradient norm
+    wants_balance = False  # whether `balance` is to be called before step 1
 
+    @abstractmethod
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Normalisers that this micro-batch adds, for example ``{"examples": 8}``."""
-        ...
+        """Normalisers that this micro-batch adds, for example ``{"labels": 8}``."""
 
+    @abstractmethod
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
         """One micro-batch's share of the loss, given the normalisers of the whole global batch."""
-        ...
+
+    def balance(self, norms: Mapping[str, float]) -> str:
+        """Fix the weights of the terms by the gradient norms of their unweighted losses; what was done, for the log."""
+        raise NotImplementedError
+
+    def weights(self) -> Mapping[str, float]:
+        """The factor of each term in the loss."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must remember besides `extra`; plain JSON values."""
+        return {}
+
+    def load_state(self, saved: Mapping[str, Any]) -> None:  # noqa: B027  most have no state
+        """The inverse of `state`."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch.nn import functional
 
-from forge.objectives.base import LossReport
+from forge.objectives.base import LossReport, Objective
 from forge.tasks.base import IGNORED_LABEL, Batch, forward
 
 
-class SFT:
+class SFT(Objective):
     """Mean over valid labels of −Σ_c y(c) · log softmax(logits)(c), in nats, from 0 to ∞.
 
     y is one-hot, or with label smoothing ε: (1 − ε) · one-hot + ε / C (Szegedy et al. 2016, arXiv 1512.00567, §7).
@@ -29,12 +29,15 @@ class SFT:
 
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
         """Sum over this micro-batch's valid labels, over the global number of them."""
-        logits_BC = forward(model, batch).logits.float()
+        return LossReport(self.share(forward(model, batch).logits, batch, totals))
+
+    def share(self, logits_BC: torch.Tensor, batch: Batch, totals: Mapping[str, float]) -> torch.Tensor:
+        """The same, of logits that are there already."""
         total = functional.cross_entropy(
-            logits_BC.flatten(0, -2),
+            logits_BC.float().flatten(0, -2),
             batch["labels"].flatten(),
             ignore_index=IGNORED_LABEL,
             label_smoothing=self.label_smoothing,
             reduction="sum",
         )
-        return LossReport(total / max(totals["labels"], 1.0))
+        return total / max(totals["labels"], 1.0)

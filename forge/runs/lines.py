@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Started, StepLogged
 
+NORM = "grad_norm."  # begins the figures of single terms of the loss
+
 
 def describe(event: Event, total_steps: int) -> str | None:
     """The line for an event; None for what is not news."""
@@ -32,11 +34,14 @@ def _step_line(event: StepLogged, total_steps: int) -> str:
     width = len(str(total_steps))
     figures = dict(event.figures)
     loss, rate, norm = figures.pop("loss"), figures.pop("learning_rate"), figures.pop("grad_norm", 0.0)
-    extra = "".join(f"  {name} {value:.4f}" for name, value in figures.items())
+    parts = "".join(f"  {name} {value:.4f}" for name, value in figures.items() if "." not in name)
+    norms = {name.removeprefix(NORM): value for name, value in figures.items() if name.startswith(NORM)}
+    shown = f"  (weighted gradients: {', '.join(f'{name} {value:.3g}' for name, value in norms.items())})"
     left = (total_steps - event.step) * event.speed["seconds_per_step"]
     return (
-        f"step {event.step:>{width}}/{total_steps}  loss {loss:.4f}{extra}  grad {norm:.2f}  lr {rate:.2e}  "
+        f"step {event.step:>{width}}/{total_steps}  loss {loss:.4f}{parts}  grad {norm:.2f}  lr {rate:.2e}  "
         f"epoch {event.epoch:.2f}  {event.speed['tokens_per_second']:,.0f} tokens/s  {duration(left)} left"
+        f"{shown if norms else ''}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def encode_texts(
     if rows <= IN_MEMORY_ROWS:
         return Dataset.from_dict(encode(columns) | kept)
     folder = Path(datasets_config.HF_DATASETS_CACHE) / "forge-encoded"
-    cache = folder / f"{digest([key, max_length, _vocabulary_mark(tokenizer)], 24)}.arrow"
+    cache = folder / f"{digest([key, max_length, tokenizer_mark(tokenizer)], 24)}.arrow"
     if cache.is_file():
         return Dataset.from_file(str(cache))
     temporary = cache.with_suffix(f".{os.getpid()}.tmp")
@@ -60,7 +61,7 @@ def encode_texts(
     return Dataset.from_file(str(cache))
 
 
-def _vocabulary_mark(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_mark(tokenizer: PreTrainedTokenizerBase) -> str:
     """What a tokenizer is, by content: one trained on other texts has the same name and size, and other ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -68,6 +69,18 @@ def _vocabulary_mark(tokenizer: PreTrainedTokenizerBase) -> str:
     state = json.loads(backend.to_str())
     # These two are set by each call.
     return digest({name: value for name, value in state.items() if name not in {"truncation", "padding"}})
+
+
+def encoded_mark(data: Dataset) -> str:
+    """What an encoded data set is, by content: ids, labels and their order."""
+    table = data.with_format("arrow")[:]
+    content = hashlib.sha256()
+    for name in sorted(table.column_names):
+        for chunk in table.column(name).chunks:
+            values = chunk.flatten() if hasattr(chunk, "flatten") and str(chunk.type).startswith("list") else chunk
+            content.update(f"{name} {len(chunk)} {values.type}".encode())
+            content.update(values.to_numpy(zero_copy_only=False).tobytes())
+    return content.hexdigest()
 
 
 def pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:

@@ -46,6 +46,32 @@ def plan_labels(data_names: Sequence[str], model_names: Sequence[str], has_head:
     )
 
 
+def plan_teacher_labels(
+    data_names: Sequence[str], teacher_names: Sequence[str], has_head: bool, teacher: str
+) -> list[str]:
+    """The data's label names in the order of a teacher's outputs. Raises UserError where they cannot be matched."""
+    if not has_head:
+        raise UserError(f"teacher.name: {teacher} has no trained classification head; fine-tune it first (alpha: 0.0)")
+    if order := _same_names(data_names, teacher_names):
+        return order
+    shown = ", ".join(data_names)
+    if len(teacher_names) == len(data_names) and all(NAMELESS.fullmatch(name) for name in teacher_names):
+        raise UserError(
+            f"teacher.name: {teacher} does not say what its {len(data_names)} outputs mean, so their order may differ "
+            f"from the data's ({shown}); set teacher.labels to its order"
+        )
+    raise UserError(
+        f"teacher.name: {teacher} was trained for {', '.join(teacher_names)}, the data's labels are {shown}; "
+        "take a teacher of the same labels, or set teacher.labels if only their names differ"
+    )
+
+
+def order_in(data_names: Sequence[str], teacher_names: Sequence[str]) -> list[int] | None:
+    """For each of the data's labels, which output of the teacher it is; None where the orders agree."""
+    order = [list(teacher_names).index(name) for name in data_names]
+    return None if order == list(range(len(order))) else order
+
+
 def _same_names(data_names: Sequence[str], model_names: Sequence[str]) -> list[str] | None:
     by_plain = {_plain(name): name for name in data_names}
     order = [by_plain.get(_plain(name)) for name in model_names]

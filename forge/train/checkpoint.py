@@ -1,14 +1,15 @@
 """Checkpoints that are whole or absent: temporary directory, fsync, manifest last, rename, prune.
 
-A `checkpoint-N/` is a model that `from_pretrained` loads, plus `optimizer.safetensors`, `trainer_state.json` and
-`manifest.json` (size and sha256 of every file). Loading verifies the manifest and walks back to the newest good one.
+A `checkpoint-N/` is a model that `from_pretrained` loads, plus `optimizer.safetensors`, `trainer_state.json`, where
+there are projections `extra.safetensors`, and `manifest.json` (size and sha256 of every file). Loading verifies the
+manifest and walks back to the newest good one.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from forge.core.errors import CheckpointError
 from forge.core.io import fsync_file, storage_errors
-from forge.core.manifest import OPTIMIZER_FILE, seal, verify
+from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, seal, verify
 
 PREFIX = "checkpoint-"
 TEMPORARY = ".saving-"
+Named = Mapping[str, torch.nn.Parameter]
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,13 @@ class CheckpointStore:
             )
         return Found(None)
 
-    def prune(self, protect: Collection[str]) -> None:
-        """Delete all but the newest `keep` checkpoints and those in `protect`."""
-        for name in self.names()[: -self.keep]:
+    def prune(self, step: int, protect: Collection[str]) -> None:
+        """Delete all but the newest `keep` checkpoints up to `step` and those in `protect`.
+
+        A later one is damaged, since the run stands at `step`: it goes when the run gets there again.
+        """
+        reached = [name for name in self.names() if int(name.removeprefix(PREFIX)) <= step]
+        for name in reached[: -self.keep]:
             if name not in protect:
                 shutil.rmtree(self.run_dir / name, ignore_errors=True)
 
@@ -88,19 +94,18 @@ class CheckpointStore:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, folder: Path) -> None:
+def save_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
     """Every tensor of the optimizer's state, named `<slot>:<parameter>`."""
     tensors = {
         f"{slot}:{name}": value.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
+        for name, parameter in parameters.items()
         for slot, value in optimizer.state.get(parameter, {}).items()
     }
     save_file(tensors, folder / OPTIMIZER_FILE)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, folder: Path) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
     """Put back what `save_optimizer` wrote."""
-    parameters = dict(model.named_parameters())
     for key, value in load_file(folder / OPTIMIZER_FILE).items():
         slot, name = key.split(":", maxsplit=1)
         if name not in parameters:
@@ -109,3 +114,17 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, fol
         # A fused optimizer counts its steps on the parameter's device, any other on the CPU.
         stays = slot == "step" and not optimizer.defaults.get("fused")
         optimizer.state[parameter][slot] = value if stays else value.to(parameter.device)
+
+
+def save_extra(extra: torch.nn.Module, folder: Path) -> None:
+    """What was trained along with the model, in a file of its own: the model beside it loads without."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in extra.state_dict().items()}
+    save_file(tensors, folder / EXTRA_FILE)
+
+
+def load_extra(extra: torch.nn.Module, folder: Path) -> None:
+    """Put back what `save_extra` wrote."""
+    try:
+        extra.load_state_dict(load_file(folder / EXTRA_FILE))
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / EXTRA_FILE}  does not hold this run's projections") from error

@@ -20,19 +20,21 @@ from transformers import PreTrainedModel
 
 from forge.config.schema import Settings
 from forge.core.errors import DivergedError
-from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Progressed, Sink, Started, StepLogged
+from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
 from forge.core.io import to_json
 from forge.core.manifest import STATE_FILE, WEIGHTS_FILE
 from forge.objectives.base import Objective
 from forge.tasks.base import HIGHER_IS_BETTER, Task, TaskData
 from forge.train.batching import BatchPlan
-from forge.train.checkpoint import CheckpointStore, load_optimizer, save_optimizer
+from forge.train.checkpoint import CheckpointStore, load_extra, load_optimizer, save_extra, save_optimizer
 from forge.train.evaluate import evaluate
 from forge.train.optim import build_optimizer, learning_rate
 from forge.train.state import Best, TrainingState
-from forge.train.step import StepResult, Updater
-from forge.train.stream import stream
+from forge.train.step import StepResult, Updater, WithExtra
+from forge.train.stream import StepBatches, stream
 from forge.train.window import Window
+
+EXTRA = "extra"  # begins the names of what an objective trains along with the model
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,12 @@ class Trainer:
         self.total_steps = total_steps(self.settings, parts.plan)
         if self.settings.train.compile:
             parts.model.compile(dynamic=True)
-        self.optimizer = build_optimizer(parts.model, self.settings.train)
-        model, optimizer = self.accelerator.prepare(parts.model, self.optimizer)
+        self.extra = parts.objective.extra
+        self.optimizer = build_optimizer(
+            parts.model, self.settings.train, self.extra, parts.objective.extra_learning_rate
+        )
+        trained = WithExtra(parts.model, self.extra) if self.extra else parts.model
+        model, optimizer = self.accelerator.prepare(trained, self.optimizer)
         self.updater = Updater(
             self.accelerator,
             model,
@@ -83,6 +89,8 @@ class Trainer:
     def run(self) -> TrainingState:
         """Train to the end and return the final state. Raises DivergedError, StorageError."""
         state, started = self.state, time.monotonic()
+        if self.accelerator.is_main_process:
+            self._prune()  # a life that was killed between saving and pruning left one too many
         self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir)))
         self._progress()
         self.updater.model.train()
@@ -94,11 +102,13 @@ class Trainer:
             state.cursor,
             self.accelerator.process_index,
             self.settings.train.num_workers,
+            self.parts.objective.enrich,
         )
         clock = _Clock(state)
         while state.step < self.total_steps and not state.stopped:
             batches = next(steps)
             rate = learning_rate(self.settings.train, state.step, self.total_steps)
+            norms = self._norms_if_due(batches)
             result = self.updater.update(batches, state.step, rate)
             state.step += 1
             state.cursor, state.epoch = batches.after, batches.epoch_done
@@ -106,8 +116,8 @@ class Trainer:
             state.tokens_seen += result.tokens
             self._note(result)
             last = state.step == self.total_steps
-            if last or state.step == 1 or state.step % self.settings.log.every == 0:
-                self._log(rate, clock.speed(state))
+            if last or norms or state.step == 1 or state.step % self.settings.log.every == 0:
+                self._log({"learning_rate": rate} | norms, clock.speed(state))
                 clock = _Clock(state)
             improved = self._evaluate_if_due(last)
             saved = self._save_if_due(last or bool(state.stopped), improved)
@@ -143,10 +153,22 @@ class Trainer:
             )
         self._last_norm = None
 
-    def _log(self, rate: float, speed: Mapping[str, float]) -> None:
+    def _norms_if_due(self, batches: StepBatches) -> dict[str, float]:
+        """Gradient norms of the objective's terms, weighted, before the steps at which they are wanted."""
+        objective, step = self.parts.objective, self.state.step + 1
+        every = objective.norms_every
+        if not (objective.wants_balance or (every and (step == 1 or step % every == 0))):
+            return {}
+        norms = self.updater.gradient_norms(batches, self.state.step)
+        if objective.wants_balance:
+            self.emit(Notice(objective.balance(norms)))
+        weights = objective.weights()
+        return {f"grad_norm.{name}": weights[name] * norm for name, norm in norms.items()}
+
+    def _log(self, figures: Mapping[str, float], speed: Mapping[str, float]) -> None:
         state = self.state
         self._refuse_divergence()
-        state.last = self.window.take_means() | {"learning_rate": rate}
+        state.last = self.window.take_means() | dict(figures)
         self.emit(StepLogged(state.step, state.epoch, state.last, state.samples_seen, state.tokens_seen, speed))
         self._progress()
 
@@ -194,27 +216,44 @@ class Trainer:
         state.checkpoint = f"checkpoint-{state.step}"
         if self.accelerator.is_main_process:
             store.save(state.step, self._write, dict(self.parts.about))
-            protected = {f"checkpoint-{state.best.step}"} if state.best else set()
-            store.prune(protected)
+            self._prune()
         self.accelerator.wait_for_everyone()
         self.emit(CheckpointSaved(state.step, state.checkpoint, best, time.monotonic() - started))
         self._progress()
+
+    def _prune(self) -> None:
+        best = self.state.best
+        self.parts.store.prune(self.state.step, {f"checkpoint-{best.step}"} if best else set())
 
     def _write(self, folder: Path) -> None:
         self.parts.model.save_pretrained(folder, max_shard_size="1TB")
         for name, content in self.parts.tokenizer_files.items():
             (folder / name).write_bytes(content)
-        save_optimizer(self.optimizer, self.parts.model, folder)
+        save_optimizer(self.optimizer, self._named(), folder)
+        if self.extra:
+            save_extra(self.extra, folder)
         scaler = self.accelerator.scaler
-        record = {"state": self.state.as_json(), "scaler": scaler.state_dict() if scaler else None}
+        record = {
+            "state": self.state.as_json(),
+            "objective": self.parts.objective.state(),
+            "scaler": scaler.state_dict() if scaler else None,
+        }
         (folder / STATE_FILE).write_text(to_json(record), encoding="utf-8")
 
     def _restore(self, folder: Path) -> TrainingState:
         record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        load_optimizer(self.optimizer, self.parts.model, folder)
+        load_optimizer(self.optimizer, self._named(), folder)
+        if self.extra:
+            load_extra(self.extra, folder)
+        self.parts.objective.load_state(record.get("objective", {}))
         if record["scaler"] and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(record["scaler"])
         return TrainingState.from_json(record["state"], str(folder / STATE_FILE))
+
+    def _named(self) -> dict[str, torch.nn.Parameter]:
+        """Everything that is trained, by name."""
+        mine = {f"{EXTRA}.{name}": value for name, value in self.extra.named_parameters()} if self.extra else {}
+        return dict(self.parts.model.named_parameters()) | mine
 
     def _progress(self) -> None:
         state, best = self.state, self.state.best

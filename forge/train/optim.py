@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -11,13 +12,18 @@ from forge.config.schema import Train
 NO_DECAY_DIMENSIONS = 1  # biases and normalisation weights are vectors
 
 
-def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); vectors are not decayed."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > NO_DECAY_DIMENSIONS], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= NO_DECAY_DIMENSIONS], "weight_decay": 0.0},
-    ]
+def build_optimizer(
+    model: torch.nn.Module,
+    settings: Train,
+    extra: torch.nn.Module | None = None,
+    extra_learning_rate: float | None = None,
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); vectors are not decayed.
+
+    Each group's `lr_factor` is what the scheduled learning rate is multiplied by; 1 but for `extra`.
+    """
+    factor = extra_learning_rate / settings.learning_rate if extra_learning_rate else 1.0
+    groups = _groups(model, settings, 1.0) + (_groups(extra, settings, factor) if extra else [])
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=settings.learning_rate,
@@ -25,6 +31,16 @@ def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.Adam
         eps=settings.adam_epsilon,
         fused=True,  # one kernel for all parameters, on the CPU too
     )
+
+
+def _groups(module: torch.nn.Module, settings: Train, lr_factor: float) -> list[dict[str, Any]]:
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > NO_DECAY_DIMENSIONS]
+    vectors = [parameter for parameter in trained if parameter.ndim <= NO_DECAY_DIMENSIONS]
+    return [
+        {"params": decayed, "weight_decay": settings.weight_decay, "lr_factor": lr_factor},
+        {"params": vectors, "weight_decay": 0.0, "lr_factor": lr_factor},
+    ]
 
 
 def warmup_steps(settings: Train, total_steps: int) -> int:

@@ -10,6 +10,7 @@ import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -41,6 +42,23 @@ def seed_draws(device: torch.device, seed: int) -> None:
         torch.get_device_module(device).manual_seed(seed)
 
 
+class WithExtra(torch.nn.Module):
+    """A model and what is trained along with it, as one module: DDP then averages the gradients of both."""
+
+    def __init__(self, model: torch.nn.Module, extra: torch.nn.Module) -> None:
+        super().__init__()
+        self.module, self.extra = model, extra
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        """That of the model; the objective calls the rest."""
+        return self.module(**inputs)
+
+
+def inner_model(bare: torch.nn.Module) -> torch.nn.Module:
+    """The model itself, without what is trained along."""
+    return bare.module if isinstance(bare, WithExtra) else bare
+
+
 @dataclass(frozen=True)
 class Updater:
     """The machinery of an update, prepared by Accelerate."""
@@ -57,7 +75,7 @@ class Updater:
         """Run update number `step` (from 0) with the given learning rate."""
         totals, tokens = self._count(batches)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["lr_factor"]
         shares: dict[str, torch.Tensor] = {}
         for turn, (number, batch) in enumerate(batches.micro_batches):
             last = turn + 1 == len(batches.micro_batches)
@@ -69,6 +87,34 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(shares, norm, skipped, tokens)
 
+    def gradient_norms(self, batches: StepBatches, step: int) -> dict[str, float]:
+        """Norm of each unweighted term's gradient in the model's weights, over the whole step, before it is taken.
+
+        The forward passes are those of `update`, dropout included; the model and its gradients stay as they are.
+        """
+        totals, _ = self._count(batches)
+        bare = self.accelerator.unwrap_model(self.model)
+        weights = [weight for weight in inner_model(bare).parameters() if weight.requires_grad]
+        sums: dict[str, list[torch.Tensor]] = {}
+        for number, batch in batches.micro_batches:
+            seed_draws(self.accelerator.device, derive_seed(self.seed, "dropout", step, number))
+            with self.accelerator.autocast():
+                report = self.objective.compute(bare, self._on_device(batch), totals)
+            for name, term in report.terms.items():
+                found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+                full = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
+                sums[name] = [a + b for a, b in zip(sums[name], full, strict=True)] if name in sums else full
+        return {name: self._norm(gradients) for name, gradients in sums.items()}
+
+    def _norm(self, gradients: list[torch.Tensor]) -> float:
+        if self.accelerator.num_processes > 1:
+            gradients = [self.accelerator.reduce(gradient, "sum") for gradient in gradients]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def _on_device(self, batch: Batch) -> Batch:
+        device = self.accelerator.device
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
     def _step(self) -> bool:
         """Update the weights; True where fp16's scaler left it out."""
         if self.accelerator.scaler is None:
@@ -78,8 +124,7 @@ class Updater:
         return bool(self.optimizer.step_was_skipped)
 
     def _forward_backward(self, batch: Batch, totals: Mapping[str, float], sync: bool) -> dict[str, torch.Tensor]:
-        device, processes = self.accelerator.device, self.accelerator.num_processes
-        on_device = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        on_device, processes = self._on_device(batch), self.accelerator.num_processes
         with contextlib.nullcontext() if sync else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 report = self.objective.compute(self.model, on_device, totals)

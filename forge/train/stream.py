@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
+from forge.objectives.base import Enrich
 from forge.tasks.base import IGNORED_LABEL, Batch
 from forge.train.batching import BatchPlan, Indices, deal
 
@@ -44,18 +46,20 @@ class _Key:
 
 
 class _Collated(torch.utils.data.Dataset[StepBatches]):
-    def __init__(self, rows: Dataset, collate: Collate) -> None:
-        self.rows, self.collate = rows, collate
+    def __init__(self, rows: Dataset, collate: Collate, enrich: Enrich | None) -> None:
+        self.rows, self.collate, self.enrich = rows, collate, enrich
 
     def __getitem__(self, key: _Key) -> StepBatches:
         batches = [(number, self._batch(indices, key.filler)) for number, indices in key.mine]
         return StepBatches(key.after, key.epoch_done, key.examples, batches)
 
     def _batch(self, indices: Indices, filler: int) -> Batch:
-        if len(indices):
-            return self.collate(self.rows.__getitems__(indices.tolist()))
-        batch = self.collate(self.rows.__getitems__([filler]))
-        batch["labels"].fill_(IGNORED_LABEL)
+        chosen = indices if len(indices) else np.asarray([filler])
+        batch = self.collate(self.rows.__getitems__(chosen.tolist()))
+        if not len(indices):
+            batch["labels"].fill_(IGNORED_LABEL)
+        if self.enrich:
+            self.enrich(batch, chosen)
         return batch
 
 
@@ -77,11 +81,17 @@ class _Keys(torch.utils.data.Sampler[_Key]):
 
 
 def stream(
-    rows: Dataset, collate: Collate, plan: BatchPlan, start: Cursor, process: int, num_workers: int
+    rows: Dataset,
+    collate: Collate,
+    plan: BatchPlan,
+    start: Cursor,
+    process: int,
+    num_workers: int,
+    enrich: Enrich | None = None,
 ) -> Iterator[StepBatches]:
     """Endless steps from `start` on. Workers only collate ahead: order and content do not depend on their number."""
     loader = DataLoader(
-        _Collated(rows, collate),
+        _Collated(rows, collate, enrich),
         batch_size=None,
         sampler=_Keys(plan, start, process),
         num_workers=num_workers,

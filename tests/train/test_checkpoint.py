@@ -61,8 +61,16 @@ def test_prune_keeps_the_newest_and_the_protected(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=2)
     for step in (1, 2, 3, 4, 5):
         save(store, step)
-    store.prune({"checkpoint-2"})
+    store.prune(5, {"checkpoint-2"})
     assert store.names() == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
+
+
+def test_prune_does_not_count_checkpoints_beyond_the_step_it_stands_at(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    for step in (1, 2, 3, 4):
+        save(store, step)
+    store.prune(3, set())  # 4 is damaged, or the run would stand there
+    assert store.names() == ["checkpoint-2", "checkpoint-3", "checkpoint-4"]
 
 
 @pytest.mark.parametrize("operation", ["fsync", "rename", "mkdir"])
@@ -123,12 +131,12 @@ def test_optimizer_round_trip_is_exact(tmp_path: Path) -> None:
 
     model, optimizer = model_and_optimizer()
     step(model, optimizer)
-    save_optimizer(optimizer, model, tmp_path)
+    save_optimizer(optimizer, dict(model.named_parameters()), tmp_path)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     step(model, optimizer)
     again, fresh = model_and_optimizer()
     again.load_state_dict(weights)
-    load_optimizer(fresh, again, tmp_path)
+    load_optimizer(fresh, dict(again.named_parameters()), tmp_path)
     step(again, fresh)
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name

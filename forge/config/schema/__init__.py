@@ -8,21 +8,27 @@ from pydantic import Field
 
 from forge.config.schema._base import Section
 from forge.config.schema.data import Columns, Data, Embedded
+from forge.config.schema.distill import LOSS_NAMES, Distill, Loss
 from forge.config.schema.model import Model
 from forge.config.schema.run import Checkpoint, Evaluate, Log, Run
+from forge.config.schema.teacher import Teacher
 from forge.config.schema.train import Train
 
 __all__ = [
+    "LOSS_NAMES",
     "Checkpoint",
     "Columns",
     "Data",
+    "Distill",
     "Embedded",
     "Evaluate",
     "Log",
+    "Loss",
     "Model",
     "Run",
     "Section",
     "Settings",
+    "Teacher",
     "Train",
 ]
 
@@ -33,7 +39,7 @@ class Settings(Section):
     task: Literal["classification"]
     """The problem: `classification` of one text or a pair."""
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """Weight of the teacher: 0.0 is supervised fine-tuning on the labels alone."""
+    """Weight of the teacher: 0.0 is supervised fine-tuning on the labels alone, above it is distillation."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 1
     """Source of all randomness: weights, shuffles, dropout."""
     assets: Literal["auto", "hub", "local", "embedded"] = "auto"
@@ -43,6 +49,10 @@ class Settings(Section):
     """Where the examples come from."""
     model: Model
     """Which network is trained."""
+    teacher: Teacher = Teacher()
+    """Which network it learns from, when `alpha` is above 0."""
+    distill: Distill = Distill()
+    """What it learns from the teacher, and how the two are compared."""
     train: Train = Train()
     """How it is trained."""
     evaluate: Evaluate = Evaluate()

@@ -18,6 +18,9 @@ class Model(Section):
     """Git revision of the hub model; pins it."""
     init: Literal["pretrained", "random"] = "pretrained"
     """`pretrained` loads the weights; `random` takes the architecture alone and draws new ones."""
+    keep_layers: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    """Blocks of the named model to keep, counted from 1, in the new order: `[1, 3, 5]` makes a model of three layers
+    that starts from copies of those; null keeps all."""
     labels: list[str] | None = None
     """What the outputs of a trained head mean, in order, where its own configuration does not say."""
     head: Literal["auto", "keep", "new"] = "auto"

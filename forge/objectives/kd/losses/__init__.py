@@ -1,0 +1,1 @@
+"""The distillation losses: pure functions of tensors, one file each."""
