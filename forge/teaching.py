@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,20 +18,23 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from forge.config.schema import Model, Settings
+from forge.config.schema import Loss, Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.events import Notice, Sink
 from forge.core.hashing import digest
 from forge.core.io import write_json
 from forge.models.capture import Stack, layout
+from forge.models.embedded import MAX_POSITIONS
 from forge.models.identity import architecture_of, weights_sha256
-from forge.models.load import load_classifier, load_tokenizer, peek, trained_labels
-from forge.objectives.kd.cache import CacheError, Field, TeacherCache, describe_difference
+from forge.models.load import load_classifier, load_tokenizer, longest_input, peek, trained_labels
+from forge.objectives.kd.cache import TeacherCache, describe_difference
 from forge.objectives.kd.objective import KD, read_sites
-from forge.objectives.kd.table import Pairing, make_terms, only_responses
+from forge.objectives.kd.shard import CacheError, Field
+from forge.objectives.kd.table import LOSSES, Pairing, make_terms, only_responses
 from forge.objectives.kd.teacher import CachedTeacher, OnlineTeacher, Wanted, fields, split
 from forge.objectives.sft import SFT
 from forge.tasks.base import TaskData
@@ -64,8 +67,6 @@ class Teaching:
         """Measure the teacher, fill its cache or load it, and hand it to the objective. Before the first step."""
         found, cache = self.found, self.cache
         missing = cache.missing(self.fields).shards if cache else ()
-        if found.settings.distill.cache.mode == "require" and missing:
-            raise _not_full(found, cache)
         figures = _remembered(cache, found)
         if figures is None or cache is None or missing:
             found.load()
@@ -144,7 +145,7 @@ class _Found:
         """The frozen network on the run's device, loaded once."""
         if self._loaded is None:
             plan = LabelPlan(self.labels, keep_head=True)
-            model = load_classifier(self.asset, self.model, plan, self.tokenizer, TEACHER_SEED)
+            model = load_classifier(self.asset, self.model, plan, self.tokenizer, TEACHER_SEED, "teacher.name")
             self._loaded = model.to(self.accelerator.device).eval().requires_grad_(False)
         return self._loaded
 
@@ -186,9 +187,10 @@ def prepare_teaching(settings: Settings, asset: Asset, student: Student, acceler
             "teacher.tokenizer: own, so teacher and student read different tokens, which feature and attention losses "
             "cannot compare; leave those losses out"
         )
-    mine = {} if responses else layout(student.model)
+    mine = {} if responses else _stacks(student.model, losses, "student")
     if not responses:
-        found.stacks = layout(architecture_of(asset, found.model, found.labels, len(found.tokenizer)))
+        architecture = architecture_of(asset, found.model, found.labels, len(found.tokenizer))
+        found.stacks = _stacks(architecture, losses, "teacher")
     terms = make_terms(losses, Pairing(mine, found.stacks, settings.distill.layers, settings.seed))
     _check_groups(settings, student.plan)
     wanted = read_sites(terms, "teacher")
@@ -198,6 +200,8 @@ def prepare_teaching(settings: Settings, asset: Asset, student: Student, acceler
     objective.extra_learning_rate = settings.distill.projection_learning_rate
     asked = fields(wanted, len(student.task.labels), found.stacks, DTYPES[settings.distill.cache.dtype])
     cache = _cache(found, asked, settings, student)
+    if cache and settings.distill.cache.mode == "require" and cache.missing(asked).shards:
+        raise _not_full(found, cache)
     how = f"cached in {cache.folder}" if cache else "runs in every step"
     header = f"teacher: {asset.describe()}, {how}; losses: {_shown(settings)}"
     return Teaching(objective, header, found, cache, asked, wanted)
@@ -213,9 +217,14 @@ def _find(settings: Settings, asset: Asset, student: Student, accelerator: Accel
         labels=chosen.labels,
         trust_remote_code=chosen.trust_remote_code,
     )
-    names, has_head = trained_labels(peek(asset, model, "teacher.name"), model)
-    untrained = asset.source == "embedded" or chosen.init == "random"
-    labels = list(task.labels) if untrained else plan_teacher_labels(task.labels, names, has_head, asset.asked)
+    config = peek(asset, model, "teacher.name")
+    longest = longest_input(config) if config else MAX_POSITIONS
+    if longest and task.max_length > longest:
+        raise UserError(f"data.max_length is {task.max_length}, but the teacher reads at most {longest} tokens")
+    names, has_head = trained_labels(config, model, "teacher")
+    labels = list(task.labels)
+    if asset.source != "embedded" and chosen.init == "pretrained":
+        labels = plan_teacher_labels(task.labels, names, has_head, asset.asked, bool(chosen.labels))
     order = order_in(task.labels, labels)
     own = task.tokenizer if asset.source == "embedded" else load_tokenizer(asset, model, [], "teacher.name")
     reads, splits = task, data
@@ -229,6 +238,15 @@ def _find(settings: Settings, asset: Asset, student: Student, accelerator: Accel
     return _Found(settings, asset, model, labels, order, own, reads, splits.train, validation, accelerator, {})
 
 
+def _stacks(model: nn.Module, losses: Mapping[str, Loss], whose: str) -> dict[str, Stack]:
+    """The layers that feature and attention losses compare."""
+    try:
+        return layout(model)
+    except UserError as error:
+        named = ", ".join(f"distill.{name}" for name in losses if LOSSES[name].family != "response")
+        raise UserError(f"{named}: the {whose}'s architecture {error}") from error
+
+
 def _check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, name: str) -> None:
     if tokenizer_mark(student) == tokenizer_mark(teacher):
         return
@@ -238,7 +256,8 @@ def _check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedToken
         difference = f"{len(mine):,} and {len(its):,} tokens, {shared:,} of them the same"
     else:
         words = sorted(mine)[:: max(1, len(mine) // PROBES)]
-        differing = [word for word in words if student(word)["input_ids"] != teacher(word)["input_ids"]]
+        texts = [text for word in words for text in (word, word.title(), f"{word}é")]  # casing and accents too
+        differing = [text for text in texts if student(text, text)["input_ids"] != teacher(text, text)["input_ids"]]
         if not differing:
             return
         difference = f"the same tokens, but they cut '{differing[0]}' differently"
@@ -271,7 +290,10 @@ def _cache(found: _Found, asked: list[Field], settings: Settings, student: Stude
     must = chosen.mode in {"on", "require"} or settings.teacher.tokenizer == "own"
     if chosen.mode == "off":
         if settings.teacher.tokenizer == "own":
-            raise UserError("distill.cache.mode: off, but a teacher with its own tokenizer is read from its cache")
+            raise UserError(
+                "distill.cache.mode: off, but teacher.tokenizer: own, and such a teacher is read from its cache; "
+                "take mode: auto"
+            )
         return None
     if not must and student.steps <= student.plan.steps_per_epoch():  # no example is seen twice
         return None
@@ -297,15 +319,14 @@ def _identity(found: _Found, settings: Settings) -> dict[str, str | int]:
     }
 
 
-def _not_full(found: _Found, cache: TeacherCache | None) -> UserError:
-    assert cache is not None
+def _not_full(found: _Found, cache: TeacherCache) -> UserError:
     other = describe_difference(cache.folder.parent, cache.identity)
     why = (
         f"it is stale: {other}" if other else f"there is none in {cache.folder}, or a part of it is missing or damaged"
     )
     return CacheError(
         f"distill.cache.mode: require, but the cache of {found.name} cannot be used: {why}; "
-        "fill it with `forge.py prepare --config …` where the teacher is"
+        "let a run with distill.cache.mode: on fill it"
     )
 
 
@@ -344,7 +365,7 @@ def _judge(measured: dict[str, Any], found: _Found, emit: Sink) -> None:
         own = names if found.order is None else [names[found.order.index(output)] for output in range(len(names))]
         raise UserError(
             f"teacher.labels: the outputs of {found.name} are not in the order {', '.join(found.labels)}: accuracy "
-            f"{accuracy:.3f}, but {best['accuracy']:.3f} as {', '.join(own)}; set teacher.labels to that order"
+            f"{accuracy:.3f}, but {best['accuracy']:.3f} as {', '.join(own)}; set teacher.labels: [{', '.join(own)}]"
         )
     least = found.settings.teacher.min_accuracy
     if least is not None and accuracy < least:

@@ -146,6 +146,8 @@ def _describe_one(annotation: Any, metadata: tuple[Any, ...], limits: bool) -> s
 def _plural(annotation: Any) -> str:
     inner = options(annotation)[0]
     words = words_of(annotation)
+    if get_origin(inner) is list:
+        return f"lists of {_plural(get_args(inner)[0])}"
     return f"words ({either(words)})" if words else _PLURAL.get(inner, str(inner))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -96,12 +96,14 @@ def _problem(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path) -> Pro
 
 
 def _from_validator(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path) -> Problem:
-    """A validator's own words, at the deepest key they mention that somebody has set."""
+    """A validator's own words, at the deepest key inside its section that they mention and somebody has set."""
     words = str(detail.get("ctx", {}).get("error", detail["msg"]))
-    mentioned = [name for name in re.findall(r"[a-z_]+(?:\.[a-z_]+)*", words) if name in keys()]
-    placed = [name.split(".") for name in mentioned if find(tree, name.split(".")) is not None]
-    best: Sequence[str | int] = max(placed, key=len, default=list(steps))
-    return Problem(words, where_is(tree, best, entry))
+    paths = [tuple(name.split(".")) for name in re.findall(r"[a-z_]+(?:\.[a-z_]+)*", words) if name in keys()]
+    mentioned = [path for path in paths if path[: len(steps)] == steps]
+    placed = [path for path in mentioned if find(tree, path) is not None]
+    best: Steps = max(placed, key=len, default=steps)
+    message = words if mentioned or not steps else f"{dotted(steps)}: {words}"
+    return Problem(message, where_is(tree, best, entry))
 
 
 def _expectation(steps: Steps, detail: ErrorDetails) -> tuple[str, str]:
@@ -122,7 +124,9 @@ def _expectation(steps: Steps, detail: ErrorDetails) -> tuple[str, str]:
     allowed = words_of(annotation)
     near = nearest(value, allowed) if isinstance(value, str) else ""
     hint = f"did you mean {near}?" if near else _mend(value, annotation)
-    expected = f"one of {either(allowed)}" if len(allowed) > 1 else describe(annotation, limits=False)
+    expected = describe(annotation, limits=False)
+    if len(allowed) > 1 and {get_origin(option) for option in options(annotation)} == {Literal}:
+        expected = f"one of {either(allowed)}"
     length = f" of {len(value)}" if isinstance(value, list) and kind in {"too_long", "missing"} else ""
     return f"must be {expected}, got {got(value)}{length}", hint
 

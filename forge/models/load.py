@@ -56,12 +56,16 @@ def peek(asset: Asset, settings: Model, key: str = "model.name") -> PretrainedCo
         return AutoConfig.from_pretrained(asset.location, trust_remote_code=settings.trust_remote_code)
 
 
-def trained_labels(config: PretrainedConfig | None, settings: Model) -> tuple[list[str], bool]:
-    """Label names of the model, and whether it has a trained classification head."""
+def trained_labels(config: PretrainedConfig | None, settings: Model, section: str = "model") -> tuple[list[str], bool]:
+    """Label names of the model, and whether it has a trained classification head; `section` says who names them."""
     if config is None:
         return [], False
     architectures = config.architectures or []
     has_head = settings.init == "pretrained" and any(name.endswith(HEAD_SUFFIX) for name in architectures)
+    if settings.labels and has_head and settings.head != "new" and len(settings.labels) != config.num_labels:
+        raise UserError(
+            f"{section}.labels names {len(settings.labels)} labels, but {settings.name} has {config.num_labels} outputs"
+        )
     names = settings.labels or [str(config.id2label[i]) for i in sorted(config.id2label or {})]
     return names, has_head
 
@@ -81,7 +85,8 @@ def load_tokenizer(
         )
     # transformers makes an empty tokenizer, which turns every word into [UNK], where the files of one are missing.
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise UserError(f"{key}: {source} has no tokenizer files; put them there, or name another in model.tokenizer")
+        other = ", or name another in model.tokenizer" if key.startswith("model.") else ""
+        raise UserError(f"{key}: {source} has no tokenizer files; put them there{other}")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token  # decoder-only models come without one
     if tokenizer.pad_token is None:
@@ -110,23 +115,30 @@ def tokenizer_files(asset: Asset, settings: Model, tokenizer: PreTrainedTokenize
 
 
 def load_classifier(
-    asset: Asset, settings: Model, plan: LabelPlan, tokenizer: PreTrainedTokenizerBase, seed: int
+    asset: Asset,
+    settings: Model,
+    plan: LabelPlan,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    named_by: str = "model.name",
 ) -> PreTrainedModel:
     """The network in fp32, its label names in its config, new weights drawn from `seed` alone."""
     torch.manual_seed(derive_seed(seed, "init"))
-    model = _classifier(asset, settings, plan, tokenizer)
+    model = _classifier(asset, settings, plan, tokenizer, named_by)
     if settings.keep_layers and not (asset.stand_in and max(settings.keep_layers) > _depth(model)):
         keep_blocks(model, settings.keep_layers)
     return model
 
 
-def _classifier(asset: Asset, settings: Model, plan: LabelPlan, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def _classifier(
+    asset: Asset, settings: Model, plan: LabelPlan, tokenizer: PreTrainedTokenizerBase, key: str
+) -> PreTrainedModel:
     if asset.source == "embedded":
         config = build_config(asset.location, len(tokenizer), plan.names)
         model = _with_dropout_from_config(config, settings)
         align_queries_and_keys(model)
         return model
-    config = peek(asset, settings)
+    config = peek(asset, settings, key)
     assert config is not None
     config.num_labels = len(plan.names)
     config.id2label = dict(enumerate(plan.names))
@@ -135,15 +147,15 @@ def _classifier(asset: Asset, settings: Model, plan: LabelPlan, tokenizer: PreTr
         config.pad_token_id = tokenizer.pad_token_id
     _set_dropout(config, settings.dropout)
     if plan.keep_head and settings.init == "pretrained":
-        return _from_pretrained(AutoModelForSequenceClassification, asset, config, settings)
-    with _Readable(asset.location, "model"):
+        return _from_pretrained(AutoModelForSequenceClassification, asset, config, settings, key)
+    with _Readable(asset.location, "model", key):
         model = _with_dropout_from_config(config, settings)
     if settings.init == "random":
         return model
-    encoder = _from_pretrained(AutoModel, asset, config, settings)
+    encoder = _from_pretrained(AutoModel, asset, config, settings, key)
     missing = model.base_model.load_state_dict(encoder.state_dict(), strict=False).missing_keys
     if missing:
-        raise UserError(f"model.name: {asset.asked} lacks weights that {type(model).__name__} needs: {missing[0]}, …")
+        raise UserError(f"{key}: {asset.asked} lacks weights that {type(model).__name__} needs: {missing[0]}, …")
     return model
 
 
@@ -178,10 +190,16 @@ def _depth(model: PreTrainedModel) -> int:
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:
     """Refuse inputs longer than the model has positions for."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    offset = 2 if model.config.model_type in OFFSET_POSITIONS else 0
-    if positions and positions > 0 and max_length > positions - offset:
-        raise UserError(f"data.max_length is {max_length}, but the model reads at most {positions - offset} tokens")
+    longest = longest_input(model.config)
+    if longest and max_length > longest:
+        raise UserError(f"data.max_length is {max_length}, but the model reads at most {longest} tokens")
+
+
+def longest_input(config: PretrainedConfig) -> int | None:
+    """Tokens that a model of this configuration has positions for; None where it names no limit."""
+    positions = getattr(config, "max_position_embeddings", None)
+    offset = 2 if config.model_type in OFFSET_POSITIONS else 0
+    return int(positions) - offset if positions and positions > 0 else None
 
 
 def _with_dropout_from_config(config: PretrainedConfig, settings: Model) -> PreTrainedModel:
@@ -192,9 +210,11 @@ def _with_dropout_from_config(config: PretrainedConfig, settings: Model) -> PreT
     return model
 
 
-def _from_pretrained(auto_class: Any, asset: Asset, config: PretrainedConfig, settings: Model) -> PreTrainedModel:
+def _from_pretrained(
+    auto_class: Any, asset: Asset, config: PretrainedConfig, settings: Model, key: str
+) -> PreTrainedModel:
     model: PreTrainedModel
-    with _Readable(asset.location, "weights"):
+    with _Readable(asset.location, "weights", key):
         model, report = auto_class.from_pretrained(
             asset.location,
             config=config,
@@ -207,7 +227,7 @@ def _from_pretrained(auto_class: Any, asset: Asset, config: PretrainedConfig, se
     missing = sorted(key for key in report["missing_keys"] if auto_class is not AutoModel or "pooler" not in key)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"model.name: the weights of {asset.location} lack {missing[0]}{more}")
+        raise UserError(f"{key}: the weights of {asset.location} lack {missing[0]}{more}")
     return model
 
 

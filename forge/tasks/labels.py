@@ -47,14 +47,22 @@ def plan_labels(data_names: Sequence[str], model_names: Sequence[str], has_head:
 
 
 def plan_teacher_labels(
-    data_names: Sequence[str], teacher_names: Sequence[str], has_head: bool, teacher: str
+    data_names: Sequence[str], teacher_names: Sequence[str], has_head: bool, teacher: str, told: bool = False
 ) -> list[str]:
-    """The data's label names in the order of a teacher's outputs. Raises UserError where they cannot be matched."""
+    """The data's label names in the order of a teacher's outputs; `told`: the configuration says what those are.
+
+    Raises UserError where they cannot be matched.
+    """
     if not has_head:
         raise UserError(f"teacher.name: {teacher} has no trained classification head; fine-tune it first (alpha: 0.0)")
     if order := _same_names(data_names, teacher_names):
         return order
     shown = ", ".join(data_names)
+    if told:
+        raise UserError(
+            f"teacher.labels: {', '.join(teacher_names)} are not the data's labels; name {shown}, each once, "
+            "in the order of the teacher's outputs"
+        )
     if len(teacher_names) == len(data_names) and all(NAMELESS.fullmatch(name) for name in teacher_names):
         raise UserError(
             f"teacher.name: {teacher} does not say what its {len(data_names)} outputs mean, so their order may differ "
@@ -75,7 +83,8 @@ def order_in(data_names: Sequence[str], teacher_names: Sequence[str]) -> list[in
 def _same_names(data_names: Sequence[str], model_names: Sequence[str]) -> list[str] | None:
     by_plain = {_plain(name): name for name in data_names}
     order = [by_plain.get(_plain(name)) for name in model_names]
-    if len(by_plain) != len(data_names) or len(order) != len(data_names) or None in order:
+    # One to one: a name twice, on either side, matches nothing.
+    if len(by_plain) != len(data_names) or len(order) != len(data_names) or {*order} != {*data_names}:
         return None
     return [name for name in order if name is not None]
 

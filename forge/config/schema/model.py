@@ -21,7 +21,7 @@ class Model(Section):
     keep_layers: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
     """Blocks of the named model to keep, counted from 1, in the new order: `[1, 3, 5]` makes a model of three layers
     that starts from copies of those; null keeps all."""
-    labels: list[str] | None = None
+    labels: Annotated[list[str], Field(min_length=2)] | None = None
     """What the outputs of a trained head mean, in order, where its own configuration does not say."""
     head: Literal["auto", "keep", "new"] = "auto"
     """`auto` keeps a trained head whose labels are the data's and draws a new one otherwise; a trained head with
@@ -34,6 +34,12 @@ class Model(Section):
     """Run Python code that the model's repository carries; needs `model.revision`."""
     stand_in: str | None = None
     """Embedded model that takes this one's place in a smoke run without network."""
+
+    @model_validator(mode="after")
+    def _label_names_differ(self) -> Model:
+        if self.labels and len(set(self.labels)) != len(self.labels):
+            raise ValueError("model.labels names a label twice")
+        return self
 
     @model_validator(mode="after")
     def _remote_code_is_pinned(self) -> Model:

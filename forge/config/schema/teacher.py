@@ -16,7 +16,7 @@ class Teacher(Section):
     """Forge run directory (its best checkpoint is taken), local directory in hub format, or hub name."""
     revision: str | None = None
     """Git revision of the hub model; pins it."""
-    labels: list[str] | None = None
+    labels: Annotated[list[str], Field(min_length=2)] | None = None
     """What the teacher's outputs mean, in order, where its own configuration does not say."""
     tokenizer: Literal["student", "own"] = "student"
     """`student`: both read the same tokens, which is checked. `own`: the teacher reads the text with its own
@@ -29,6 +29,12 @@ class Teacher(Section):
     """Run Python code that the teacher's repository carries; needs `teacher.revision`."""
     stand_in: str | None = None
     """Embedded model that takes the teacher's place where the student's stand-in is used."""
+
+    @model_validator(mode="after")
+    def _label_names_differ(self) -> Teacher:
+        if self.labels and len(set(self.labels)) != len(self.labels):
+            raise ValueError("teacher.labels names a label twice")
+        return self
 
     @model_validator(mode="after")
     def _remote_code_is_pinned(self) -> Teacher:

@@ -82,8 +82,9 @@ class Pairing:
         both = [stack for stack in self.student if stack in self.teacher]
         if not both:
             raise UserError(
-                f"distill.{name}: the student is a {' and '.join(self.student)}, the teacher a "
-                f"{' and '.join(self.teacher)}: they share no stack of layers to compare"
+                f"distill.{name}: the student's layers are those of its {' and '.join(self.student)}, the teacher's "
+                f"those of its {' and '.join(self.teacher)}, which cannot be compared; leave feature and attention "
+                "losses out"
             )
         return both
 

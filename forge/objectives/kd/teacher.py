@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from forge.models.capture import AttentionSite, HiddenSite, Projections, Recorder, Stack
-from forge.objectives.kd.cache import Field, Reader
 from forge.objectives.kd.outputs import Outputs
+from forge.objectives.kd.reader import Reader
+from forge.objectives.kd.shard import Field
 from forge.tasks.base import Batch, forward
 
 LOGITS = "logits"

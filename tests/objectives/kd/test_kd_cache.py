@@ -24,7 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from forge.core.errors import StorageError, UserError
 from forge.core.events import Event, Notice
 from forge.objectives.kd import cache as module
-from forge.objectives.kd.cache import CacheError, Field, Reader, TeacherCache, describe_difference
+from forge.objectives.kd import shard as shard_module
+from forge.objectives.kd.cache import TeacherCache, describe_difference
+from forge.objectives.kd.reader import Reader
+from forge.objectives.kd.shard import CacheError, Field
 
 LOGITS = Field("logits", 3, False, torch.float32)
 HIDDEN = Field("encoder.hidden.3", 5, True, torch.float16)
@@ -169,6 +172,14 @@ def test_a_data_set_without_examples(tmp_path: Path) -> None:
     assert cache.size() == cache.bytes_needed(FIELDS) == 0
 
 
+def test_examples_without_tokens(tmp_path: Path) -> None:
+    cache = make(tmp_path, lengths=np.array([0, 2, *[0] * 20]))
+    outputs = {0: torch.empty(0, 5), 2: torch.ones(2, 5)}
+    cache.fill([HIDDEN], lambda ids, _: {HIDDEN.name: [outputs[2 if example == 1 else 0] for example in ids]}, quiet)
+    read = cache.open([HIDDEN]).read([20, 1, 0], 3)[HIDDEN.name]
+    assert read.sum(dim=2).tolist() == [[0, 0, 0], [5, 5, 0], [0, 0, 0]]
+
+
 @pytest.mark.parametrize("ids", [[42], [-1], [0, 99]])
 def test_an_unknown_example_is_an_error(tmp_path: Path, ids: list[int]) -> None:
     with pytest.raises(CacheError, match="examples 0 to 41"):
@@ -221,6 +232,19 @@ def test_a_full_cache_does_not_ask_the_teacher_and_writes_nothing(tmp_path: Path
     assert cache.missing(FIELDS).shards == ()
     assert cache.fill(FIELDS, forbidden, quiet) == []
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_shard_is_hashed_once_by_a_process_unless_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+    cache = make(tmp_path)
+    hashed: list[Path] = []
+    check = shard_module.Layout.check
+    monkeypatch.setattr(shard_module.Layout, "check", lambda self: hashed.append(self.path) or check(self))
+    cache.fill(FIELDS, forbidden, quiet)
+    cache.open(FIELDS)
+    assert len(hashed) == len(set(hashed)) == 12
+    hashed[5].write_bytes(b"other")
+    assert len(cache.missing(FIELDS).damaged) == 1
 
 
 def test_runs_share_the_fields_they_have_in_common(tmp_path: Path, calm: dict[str, bytes]) -> None:
@@ -474,6 +498,27 @@ def test_killed_at_any_moment_leaves_whole_shards_and_the_rest_is_made_the_same(
     assert half_done > 30  # the kills did hit unfinished files
 
 
+def test_a_shard_is_on_the_disk_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        happened.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def renamed(source: Path, target: Path) -> None:
+        happened.append(("rename", Path(source).name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    filled(tmp_path, [LOGITS])
+    for shard in range(3):
+        temporary = f".0000{shard}.safetensors.{os.getpid()}@{platform.node()}.tmp"
+        place = happened.index(("rename", temporary))
+        assert happened[place - 1 : place + 2] == [("fsync", temporary), ("rename", temporary), ("fsync", "logits")]
+
+
 def test_a_second_process_waits_for_the_first_and_computes_nothing(tmp_path: Path, calm: dict[str, bytes]) -> None:
     start_receive, start = os.pipe()
     waits_receive, waits = os.pipe()
@@ -502,6 +547,23 @@ def test_a_second_process_waits_for_the_first_and_computes_nothing(tmp_path: Pat
     make(tmp_path).fill(FIELDS, compute, quiet, lambda _: pytest.fail("the first one has nobody to wait for"))
     assert ended(pid) == 0
     assert contents(tmp_path) == calm
+
+
+def test_a_process_that_the_teacher_started_does_not_keep_the_lock(tmp_path: Path) -> None:
+    receive, send = os.pipe()
+    workers: list[int] = []
+
+    def compute(ids: np.ndarray, fields: Sequence[Field]) -> Mapping[str, list[torch.Tensor]]:
+        if not workers:
+            workers.append(child(lambda: os.read(receive, 1) and None))
+        return teacher(ids, fields)
+
+    make(tmp_path).fill([LOGITS], compute, quiet)
+    try:
+        make(tmp_path).fill([HIDDEN], teacher, quiet, lambda event: pytest.fail(str(event)))
+    finally:
+        os.write(send, b"x")
+    assert ended(workers[0]) == 0
 
 
 def test_two_processes_at_once_without_locks_do_no_harm(
@@ -541,6 +603,15 @@ def test_only_files_of_the_dead_are_cleaned(tmp_path: Path) -> None:
         os.utime(cache.folder / "logits" / name, (0, 0))
     cache.fill([LOGITS], teacher, quiet)
     assert {path.name for path in (cache.folder / "logits").glob(".*")} == set(kept)
+
+
+def test_a_disk_that_takes_a_little_at_a_time(
+    tmp_path: Path, calm: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, position: pwrite(file, data[:7], position))
+    filled(tmp_path)
+    assert contents(tmp_path) == calm
 
 
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing_half_written(tmp_path: Path, calm: dict[str, bytes]) -> None:

@@ -23,10 +23,10 @@ def attention_kl(
     key; those without give 0. With `average_heads` each side's A is first averaged over its heads, whose numbers may
     then differ. Leaves out attention dropout.
     """
-    closed_B1QK = ~mask_BQK[:, None]
+    mask_B1QK = mask_BQK[:, None]
     # A query without keys has FLOOR everywhere: uniform on both sides, hence 0.
-    log_q_BHQK = fp32(student_BHQK).masked_fill(closed_B1QK, FLOOR).log_softmax(-1)
-    log_p_BHQK = fp32(teacher_BHQK).masked_fill(closed_B1QK, FLOOR).log_softmax(-1)
+    log_q_BHQK = torch.where(mask_B1QK, fp32(student_BHQK), FLOOR).log_softmax(-1)
+    log_p_BHQK = torch.where(mask_B1QK, fp32(teacher_BHQK), FLOOR).log_softmax(-1)
     if average_heads:
         log_q_BHQK, log_p_BHQK = _mean_heads(log_q_BHQK), _mean_heads(log_p_BHQK)
     require_same_shape(log_q_BHQK, log_p_BHQK)

@@ -23,8 +23,8 @@ def dkd(
     Zhao et al. 2022, arXiv 2203.08679, eq. 7: b = (p_y, 1 − p_y) for the label y, p̂ = softmax over the classes other
     than y, α = target_weight, β = other_weight. With α = 1 and β = 1 − p_y it is the forward KL. The second term is 0
     with two classes. Rows labelled IGNORED_LABEL give 0, whatever their logits. Any leading dimensions. Leaves out the
-    cross-entropy against labels and the paper's warm-up of β. A teacher may hold −∞ for classes it excludes, other
-    than y; the student is finite.
+    cross-entropy against labels and the paper's warm-up of β. A teacher may hold −∞ for classes it excludes;
+    the student is finite.
     """
     require_same_shape(student_NC, teacher_NC)
     valid_N = labels_N != IGNORED_LABEL

@@ -1,0 +1,151 @@
+"""What each distillation loss is worth: paired seeds of SFT and every configuration beside it, with intervals.
+
+`python -m bench.distill embedded` takes about 70 minutes on one thread, `python -m bench.distill sick --model DIR` some
+hours; DIR is a directory with all-MiniLM-L6-v2. Runs are ordinary Forge runs in `--runs`: started again, the bench goes
+on where it was, and finished runs cost nothing. `--workers 2` keeps two runs going.
+
+A gain is that of one seed over SFT with the same seed: same start, same batches. Its interval is Student's t over seeds;
+p is the paired t test, adjusted for the number of configurations (Holm 1979).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from bench.machine import write_table
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs" / "classification"
+
+
+@dataclass(frozen=True)
+class Case:
+    title: str
+    teacher: str
+    students: str  # a directory of configurations
+    figure: str
+
+    def accuracy(self, state: dict) -> float:
+        if self.figure == "test":
+            return state["test"]["test"]["accuracy"]
+        return state["validation"]["validation"]["accuracy"]
+
+
+CASES = {
+    "embedded": Case("embedded NLI", "embedded_nli/tiny_bert/00_teacher", "embedded_nli/tiny_distilbert", "test"),
+    "sick": Case("SICK", "sick/minilm/00_sft", "sick/minilm3", "validation"),
+}
+
+
+class Runner:
+    """Starts runs and reads what they reached."""
+
+    def __init__(self, case: Case, runs: Path, settings: list[str]) -> None:
+        self.case, self.runs, self.settings = case, runs, settings
+        self.teacher = ""
+
+    def one(self, name: str, seed: int) -> float:
+        config = CONFIGS / f"{name}.yaml"
+        settings = [f"seed={seed}", f"run.dir={self.runs}", "train.threads=1", *self.settings]
+        if self.teacher and name != self.case.teacher:
+            settings += [f"teacher.name={self.teacher}", f"distill.cache.dir={self.runs / 'teacher_cache'}"]
+        command = [sys.executable, "forge.py", "--config", str(config), *settings]
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"{name}, seed {seed}: exit {done.returncode}\n{done.stdout[-500:]}{done.stderr[-1500:]}")
+        folder = next(Path(line.strip()).parent for line in done.stdout.splitlines() if line.endswith("/output.log"))
+        value = self.case.accuracy(json.loads((ROOT / folder / "training_state.json").read_text()))
+        print(f"{name}  seed {seed}  {value:.4f}", flush=True)
+        if name == self.case.teacher:
+            self.teacher = str(ROOT / folder)
+        return value
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """95 % interval of a mean, Student's t."""
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values) - half, statistics.mean(values) + half
+
+
+def holm(raw: dict[str, float]) -> dict[str, float]:
+    """p-values that allow for their number (Holm 1979)."""
+    adjusted, largest = {}, 0.0
+    for rank, name in enumerate(sorted(raw, key=lambda name: raw[name])):
+        largest = max(largest, min(1.0, (len(raw) - rank) * raw[name]))
+        adjusted[name] = largest
+    return adjusted
+
+
+def table(found: dict[str, list[float]], teacher: float) -> list[str]:
+    sft = found["00_sft"]
+    gains = {name: [a - b for a, b in zip(values, sft, strict=True)] for name, values in found.items()}
+    compared = [name for name in found if name != "00_sft"]
+    raw = [float(stats.ttest_rel(found[name], sft).pvalue) for name in compared]
+    adjusted = holm(dict(zip(compared, raw, strict=True)))
+    gap = teacher - statistics.mean(sft)
+    lines = [
+        "| configuration | mean accuracy | gain over SFT, points [95 %] | of the gap | p (Holm) |",
+        "|---|---|---|---|---|",
+    ]
+    lines.append(f"| teacher | {teacher:.4f} | | | |")
+    for name, values in sorted(found.items(), key=lambda item: -statistics.mean(item[1])):
+        mean = f"| {name} | {statistics.mean(values):.4f} ({min(values):.4f} – {max(values):.4f}) "
+        if name == "00_sft":
+            lines.append(mean + "| | | |")
+            continue
+        low, high = interval(gains[name])
+        gain = statistics.mean(gains[name])
+        lines.append(
+            mean
+            + f"| {100 * gain:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] | {gain / gap:.0%} | {adjusted[name]:.2g} |"
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "bench_distill")
+    parser.add_argument("--model", help="directory of all-MiniLM-L6-v2 (sick)")
+    parser.add_argument("--only", nargs="*", help="names of configurations")
+    options = parser.parse_args()
+    case = CASES[options.case]
+    runner = Runner(case, options.runs.absolute(), [f"model.name={options.model}"] if options.model else [])
+    teacher = runner.one(case.teacher, 1)
+    names = sorted(path.stem for path in (CONFIGS / case.students).glob("[0-9]*.yaml"))
+    names = [name for name in names if not options.only or name in {"00_sft", *options.only}]
+    wanted = [(name, seed) for seed in range(1, options.seeds + 1) for name in names]  # whole blocks first
+    with ThreadPoolExecutor(options.workers) as pool:
+        values = list(pool.map(lambda job: runner.one(f"{case.students}/{job[0]}", job[1]), wanted))
+    found = {name: [v for (n, _), v in zip(wanted, values, strict=True) if n == name] for name in names}
+    where = "test split, best checkpoint" if case.figure == "test" else "trial split, last step"
+    text = "\n".join(table(found, teacher)) + (
+        f"\n\n{options.seeds} paired seeds, the same teacher for all; accuracy on the {where}. "
+        f"Largest standard deviation of a configuration over seeds: "
+        f"{100 * max(float(np.std(v, ddof=1)) for v in found.values()):.2f} points."
+    )
+    write_table(
+        f"distill_{options.case}",
+        f"Distillation losses on {case.title}",
+        text,
+        f"python -m bench.distill {options.case}",
+    )
+
+
+if __name__ == "__main__":
+    main()
