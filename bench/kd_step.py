@@ -250,10 +250,10 @@ def main() -> None:
     reader.add_argument("--tiny", action="store_true", help="narrow models, where what is added to a step shows")
     reader.add_argument("--losses", nargs="+", choices=NINE, default=NINE)
     chosen = reader.parse_args()
-    steps, rounds = (4, 2) if chosen.quick else (9, 9)
+    steps, rounds = (4, 2) if chosen.quick else (7, 7)
     shape = Shape(width=48) if chosen.tiny else Shape()
     if chosen.tiny:
-        steps = steps * 4
+        steps = steps * 8
     assemble.quiet_libraries()
     torch.set_num_threads(1)
     lines = [

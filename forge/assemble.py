@@ -6,7 +6,7 @@ preflight → read tables → labels → model, tokenizer → encode → objecti
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +102,9 @@ def train(found: Preflight, command: Sequence[str]) -> None:
             for line in found.resolved.warnings:
                 emit(Notice(line, "warning"))
             if prepared.teaching:
-                prepared.teaching.begin(emit if main else _unheard)
+                figures = prepared.teaching.begin(emit if main else _unheard)
+                if main:
+                    found.run.add_facts({"teacher": figures})
             trainer = Trainer(prepared.parts, emit, checkpoint)
             trainer.run()
             trainer.measure_best()
@@ -116,6 +118,18 @@ def train(found: Preflight, command: Sequence[str]) -> None:
                 found.run.end_life(why)
                 if failure is None:
                     write_report(found.run)
+
+
+def fill_cache(found: Preflight, say: Callable[[str], None]) -> None:
+    """Fill the teacher cache that a run would use, without the run; says so where it would use none."""
+    quiet_libraries()
+    accelerator = make_accelerator(found.resolved.settings)
+    prepared = prepare_run(found, None, accelerator, CheckpointStore(found.run.path, keep=2))
+    assert prepared.teaching
+    if prepared.teaching.cache is None:
+        say("teacher cache: this run would use none (distill.cache.mode)")
+        return
+    prepared.teaching.begin(lambda event: say(event.text) if isinstance(event, Notice) else None)
 
 
 def prepare_run(

@@ -202,8 +202,16 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
     from forge.config import resolve
     from forge.fetch import prepare
 
-    for line in prepare(resolve(options.config, overrides)):
+    resolved = resolve(options.config, overrides)
+    for line in prepare(resolved):
         print(line)
+    if resolved.mode == "kd":
+        from forge.assemble import fill_cache
+        from forge.preflight import preflight
+
+        if resolved.settings.distill.cache.mode == "require":  # what the run will require is made here
+            resolved = resolve(options.config, [*overrides, "distill.cache.mode=on"])
+        fill_cache(preflight(resolved), print)
     return EXIT_DONE
 
 

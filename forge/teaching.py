@@ -63,8 +63,11 @@ class Teaching:
     fields: list[Field]
     wanted: Wanted
 
-    def begin(self, emit: Sink) -> None:
-        """Measure the teacher, fill its cache or load it, and hand it to the objective. Before the first step."""
+    def begin(self, emit: Sink) -> dict[str, float]:
+        """Measure the teacher, fill its cache or load it, and hand it to the objective. Before the first step.
+
+        Returns the teacher's figures on the first validation split.
+        """
         found, cache = self.found, self.cache
         missing = cache.missing(self.fields).shards if cache else ()
         figures = _remembered(cache, found)
@@ -75,7 +78,7 @@ class Teaching:
         _judge(figures, found, emit)
         if cache is None:
             self.objective.learn_from(OnlineTeacher(found.load(), self.wanted, found.order))
-            return
+            return dict(figures["figures"])
         with found.accelerator.main_process_first():
             if found.accelerator.is_local_main_process:
                 self._fill(cache, emit)
@@ -85,6 +88,7 @@ class Teaching:
             Notice(f"teacher cache: full, {cache.size() / 1e6:,.1f} MB in {cache.folder}; no teacher runs in training")
         )
         self.objective.learn_from(CachedTeacher(cache.open(self.fields), self.wanted, found.stacks))
+        return dict(figures["figures"])
 
     def fingerprints(self) -> dict[str, str]:
         """What the teacher is, to refuse a run that continues with another."""
@@ -255,7 +259,8 @@ def _check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedToken
         shared = sum(1 for token, number in its.items() if mine.get(token) == number)
         difference = f"{len(mine):,} and {len(its):,} tokens, {shared:,} of them the same"
     else:
-        words = sorted(mine)[:: max(1, len(mine) // PROBES)]
+        words = [token for token in sorted(mine) if token.isalnum()]
+        words = words[:: max(1, len(words) // PROBES)]
         texts = [text for word in words for text in (word, word.title(), f"{word}é")]  # casing and accents too
         differing = [text for text in texts if student(text, text)["input_ids"] != teacher(text, text)["input_ids"]]
         if not differing:

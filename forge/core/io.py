@@ -13,7 +13,7 @@ from pathlib import Path
 from forge.core.errors import StorageError
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-ADVICE = "the last good checkpoint stays, run again when there is room"
+ADVICE = "what was saved before stays good, run again when there is room"
 
 
 def fsync_file(path: Path) -> None:

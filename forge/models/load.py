@@ -25,7 +25,7 @@ from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
 from forge.core.manifest import TOKENIZER_LIST
 from forge.models.embedded import EMBEDDED_MODELS, align_queries_and_keys, build_config
-from forge.models.layout import find
+from forge.models.layout import COVERED, find
 from forge.tasks.labels import LabelPlan
 
 HEAD_SUFFIX = "ForSequenceClassification"
@@ -161,10 +161,15 @@ def _classifier(
 
 def keep_blocks(model: PreTrainedModel, keep: Sequence[int]) -> None:
     """Leave only these blocks, counted from 1, in this order. Raises UserError for a block that is not there."""
+    if model.config.model_type not in COVERED:
+        raise UserError(
+            f"model.keep_layers: the blocks of {type(model).__name__} are not known; known are {', '.join(COVERED)}"
+        )
     stacks = find(model)
     if len(stacks) != 1:
         raise UserError(
-            f"model.keep_layers: {type(model).__name__} has {' and '.join(stacks)}; it needs a single stack"
+            f"model.keep_layers: {type(model).__name__} has layers in its {' and its '.join(stacks)}, so a number does "
+            "not say which to keep; take a model with one of the two"
         )
     (found,) = stacks.values()
     depth = found.stack.depth

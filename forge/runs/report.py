@@ -13,6 +13,7 @@ from forge.runs.run_dir import METRICS, REPORT, RunDirectory
 from forge.runs.sinks import read_metrics
 
 Records = Sequence[Mapping[str, Any]]
+WEIGHTED, NORM = "weighted.", "grad_norm."  # begin the figures of single terms of the loss
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
@@ -44,7 +45,9 @@ def render(metadata: Mapping[str, Any], state: Mapping[str, Any], records: Recor
         "<p>" + "<br>".join(_text(line) for line in metadata["header"]) + "</p>",
     ]
     if steps:
-        body += ["<h2>Training</h2>", _curves(steps, evaluations)]
+        body += ["<h2>Training</h2>", _curves(steps, evaluations, metadata.get("teacher", {}))]
+        if any(f"{WEIGHTED}{name}" in steps[0] for name in steps[0]):
+            body += ["<h2>What the student learns from</h2>", _terms(steps)]
     last = {record["split"]: record for record in evaluations}
     for record in [*last.values(), *tests]:
         body.append(f"<h2>{_text(record['split'])} after step {record['step']}</h2>")
@@ -69,26 +72,51 @@ def _verdict(state: Mapping[str, Any], evaluations: Records, tests: Records) -> 
     return text + (f"; measured once on {', '.join(figures)}" if figures else "")
 
 
-def _curves(steps: Records, evaluations: Records) -> str:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "forge", "svg.fonttype": "none", "font.family": "sans-serif"})
-    from matplotlib import pyplot as plt
-
+def _curves(steps: Records, evaluations: Records, teacher: Mapping[str, Any]) -> str:
     splits = sorted({record["split"] for record in evaluations})
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
+    figure, axes = _three_axes()
+    if teacher:
+        axes[1].axhline(teacher["accuracy"], color="gray", linestyle="--", linewidth=1, label="teacher")
     axes[0].plot([r["step"] for r in steps], [r["loss"] for r in steps], label="train")
     for split in splits:
         rows = [record for record in evaluations if record["split"] == split]
         axes[0].plot([r["step"] for r in rows], [r["loss"] for r in rows], "o-", markersize=3, label=split)
         axes[1].plot([r["step"] for r in rows], [r["accuracy"] for r in rows], "o-", markersize=3, label=split)
     axes[2].plot([r["step"] for r in steps], [r["learning_rate"] for r in steps])
-    for axis, title in zip(axes, ("loss (nats)", "accuracy", "learning rate"), strict=True):
+    return _drawn(figure, axes, ("loss (nats)", "accuracy", "learning rate"))
+
+
+def _terms(steps: Records) -> str:
+    """Each term of a distillation loss: as it falls, as a part of the loss, and how hard it pulls."""
+    figure, axes = _three_axes()
+    names = [name for name in steps[0] if f"{WEIGHTED}{name}" in steps[0]]
+    measured = [record for record in steps if f"{NORM}{names[0]}" in record]
+    for name in names:
+        first = abs(steps[0][name]) or 1.0
+        axes[0].plot([r["step"] for r in steps], [r[name] / first for r in steps], label=name)
+        axes[1].plot([r["step"] for r in steps], [r[f"{WEIGHTED}{name}"] for r in steps])
+        axes[2].plot([r["step"] for r in measured], [r[f"{NORM}{name}"] for r in measured], "o-", markersize=3)
+    return _drawn(figure, axes, ("each term, 1 at step 1", "its part in the loss", "norm of its weighted gradient"))
+
+
+def _three_axes() -> tuple[Any, Any]:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "forge", "svg.fonttype": "none", "font.family": "sans-serif"})
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
+
+
+def _drawn(figure: Any, axes: Any, titles: Sequence[str]) -> str:
+    from matplotlib import pyplot as plt
+
+    for axis, title in zip(axes, titles, strict=True):
         axis.set(title=title, xlabel="step")
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
-            axis.legend()
+            axis.legend(fontsize="small")
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)

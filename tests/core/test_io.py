@@ -63,7 +63,7 @@ def test_a_disk_error_becomes_a_storage_error_that_says_what_was_done(number):
         raise OSError(number, os.strerror(number), "/disk/file")
     assert caught.value.exit_code == 5
     assert str(caught.value).startswith(
-        f"cannot write while saving checkpoint-7: {os.strerror(number)} (/disk/file); the last good checkpoint stays"
+        f"cannot write while saving checkpoint-7: {os.strerror(number)} (/disk/file); what was saved before stays good"
     )
 
 

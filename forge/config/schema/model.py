@@ -42,6 +42,12 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
+    def _kept_layers_differ(self) -> Model:
+        if self.keep_layers and len(set(self.keep_layers)) != len(self.keep_layers):
+            raise ValueError("model.keep_layers names a layer twice")
+        return self
+
+    @model_validator(mode="after")
     def _remote_code_is_pinned(self) -> Model:
         if self.trust_remote_code and not self.revision:
             raise ValueError("model.trust_remote_code needs model.revision: a pinned commit is the code you have read")

@@ -25,6 +25,6 @@ def layer_pairs(rule: Rule, student_depth: int, teacher_depth: int, key: str, lo
     for student, teacher in pairs:
         for whose, layer, depth in (("student", student, student_depth), ("teacher", teacher, teacher_depth)):
             if not lowest <= layer <= depth:
-                there = f"its attention is in layers 1 to {depth}" if lowest else f"it has 0 (the embeddings) to {depth}"
-                raise UserError(f"{key}: [{student}, {teacher}] names layer {layer} of the {whose}, but {there}")
+                has = f"its attention is in layers 1 to {depth}" if lowest else f"it has 0 (the embeddings) to {depth}"
+                raise UserError(f"{key}: [{student}, {teacher}] names layer {layer} of the {whose}, but {has}")
     return pairs

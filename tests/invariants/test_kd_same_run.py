@@ -1,0 +1,221 @@
+"""What must not change a distillation run or its teacher cache: killing it at any moment, sharing it out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT, Lives, fingerprint, forge, merged, metrics, only_run, write_config
+
+KILLS, KILLS_WHILE_FILLING = 50, 10
+MOST_LIVES = 5 * KILLS
+EXAMPLES = 2_100  # three shards, so that a cache can be killed between two of them
+WORDS = ["red", "blue", "green", "warm", "cold", "old", "new", "big", "dim", "odd"]
+DISTILLED: dict[str, Any] = {
+    "alpha": 0.5,
+    "teacher": {"name": "embedded/tiny-bert"},
+    "distill": {
+        "layers": "last",
+        "balance": "gradient_norm",
+        "gradient_norm_every": 5,
+        "projection_learning_rate": 1e-2,
+        "hidden_mse": {"weight": 1.0},
+        "attention_kl": {"weight": 1.0},
+        "cache": {"mode": "on"},
+    },
+}
+KILL_RUN = DISTILLED | {
+    "train": {"max_steps": 15},
+    "evaluate": {"every": 8},
+    "checkpoint": {"every": 4},
+    "log": {"every": 3},  # not a divisor of 4: windows are cut by checkpoints
+}
+
+
+class WarmLives(Lives):
+    """Lives of distillation runs, whose libraries the server imports before the first; killed when and where asked."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__)), "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        )
+        assert self._read() == "ready"
+
+    def run_until(self, arguments: list[str], reached: Callable[[], bool], then: float, patience: float) -> int:
+        """One life, killed so many seconds after `reached`, or when that takes too long. Returns its wait status."""
+        self._write(json.dumps(arguments))
+        pid = int(self._read())
+        deadline = time.monotonic() + patience
+        while not reached() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(then)
+        os.kill(pid, 9)  # a zombie until the server reaps it, so the pid is still its own
+        self._write("wait")
+        return int(self._read())
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[WarmLives]:
+    server = WarmLives()
+    yield server
+    server.close()
+
+
+def write_data(folder: Path) -> dict[str, Any]:
+    """Files that all runs of a test share, because their names are part of what a cache is for."""
+    folder.mkdir()
+    rng = random.Random(1)
+    for name, count in (("train", EXAMPLES), ("dev", 32)):
+        rows = [" ".join(rng.choices(WORDS, k=rng.randint(2, 12))) for _ in range(count)]
+        lines = [json.dumps({"text": row, "label": row.split()[0] < "g"}) for row in rows]
+        text = "\n".join(line.replace("true", '"early"').replace("false", '"late"') for line in lines)
+        (folder / f"{name}.jsonl").write_text(text + "\n")
+    files = {"train": str(folder / "train.jsonl"), "validation": str(folder / "dev.jsonl")}
+    return {"data": {"name": None, "test": None} | files}
+
+
+def cache_of(folder: Path) -> dict[str, bytes]:
+    """Every file of the teacher caches below a directory that has its final name."""
+    root = folder / "runs" / "teacher_cache"
+    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def assert_whole(shard: bytes) -> None:
+    """A shard says what its content must hash to."""
+    start = 8 + int.from_bytes(shard[:8], "little")
+    promised = json.loads(shard[8:start])["__metadata__"]["sha256"]
+    assert hashlib.sha256(shard[start:]).hexdigest() == promised
+
+
+def first_life(lives: WarmLives, config: Path, folder: Path) -> tuple[float, float]:
+    """Seconds of a life that nobody disturbs, and of filling the cache in it."""
+    root, moments = folder / "runs" / "teacher_cache", {}
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        life = pool.submit(lives.run, ["--config", str(config)])
+        while not life.done():
+            for name, pattern in (("first", "*"), ("last", "*/measured-*.json")):
+                if name not in moments and any(root.glob(pattern)):
+                    moments[name] = time.monotonic()
+            time.sleep(0.002)
+    assert life.result() == 0
+    return time.monotonic() - began, moments["last"] - moments["first"]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_run_and_cache_end_bit_equal(tmp_path: Path, lives: WarmLives) -> None:
+    settings = merged(KILL_RUN, write_data(tmp_path / "data"))
+    full_life, filling = first_life(lives, write_config(tmp_path / "calm", settings), tmp_path / "calm")
+    expected, calm = fingerprint(only_run(tmp_path / "calm")), cache_of(tmp_path / "calm")
+    assert "extra.safetensors" in expected["files"]
+    shards = {name: content for name, content in calm.items() if name.endswith(".safetensors")}
+    assert len(shards) == 3 * len({"logits", "hidden", "query", "key"})
+    for content in shards.values():
+        assert_whole(content)
+
+    folder = tmp_path / "stormy"
+    command, root = ["--config", str(write_config(folder, settings))], folder / "runs" / "teacher_cache"
+    rng, started, killed, while_filling, finished, emptied = random.Random(11), 0, 0, 0, 0, 0
+    while killed < KILLS or while_filling < KILLS_WHILE_FILLING:
+        started += 1
+        assert started <= MOST_LIVES, f"{killed} kills, {while_filling} of them while filling"
+        if set(cache_of(folder)) != set(calm) and rng.random() < 0.7:
+            begun = len(cache_of(folder))
+            reached = lambda begun=begun: len(list(root.glob("*/*"))) > 0 and (begun > 0 or any(root.glob("*/*/.*")))  # noqa: E731
+            status = lives.run_until(command, reached, rng.uniform(0.0, 1.0) * filling, 5 * full_life)
+        else:
+            status = lives.run(command, kill_after=rng.uniform(0.05, 1.0) * full_life)
+        killed += status == 9
+        found = cache_of(folder)
+        assert all(calm[name] == content for name, content in found.items()), f"after {killed} kills"
+        while_filling += status == 9 and root.exists() and set(found) != set(calm)
+        run = run_if_any(folder)
+        if status == 0 or (run and json.loads((run / "training_state.json").read_text())["status"] == "completed"):
+            assert run is not None
+            assert fingerprint(run) == expected, f"after {killed} kills"
+            assert found == calm
+            assert not list(root.rglob("*.safetensors.*.tmp"))
+            finished += 1
+            shutil.rmtree(run)
+            if finished % 2:
+                shutil.rmtree(root)
+                emptied += 1
+    assert lives.run(command) == 0
+    assert fingerprint(only_run(folder)) == expected
+    assert cache_of(folder) == calm
+    print(
+        f"{killed} of {started} lives killed, {while_filling} while the cache was filled; "
+        f"{finished + 1} runs finished bit-equal, {emptied} caches emptied"
+    )
+
+
+def run_if_any(folder: Path) -> Path | None:
+    found = [p.parent for p in (folder / "runs").rglob("training_state.json") if not p.parent.is_symlink()]
+    return found[0] if found else None
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    change = {
+        "model": {"dropout": 0.1},
+        "train": {"max_steps": 10, "batch_size": 24, "micro_batch_size": 8, "group_by_length": True},
+        "distill": {"forward_kl": {"weight": 1.0}, "linear_cka": {"weight": 1.0, "group": 4}},
+        "evaluate": {"every": 5},
+    }
+    settings = merged(merged(DISTILLED, write_data(tmp_path / "data")), change)
+    assert forge("--config", write_config(tmp_path / "one", settings)) == 0
+    config = write_config(tmp_path / "two", settings)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    done = subprocess.run(
+        [*launch, "forge.py", "--config", str(config)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    log = (only_run(tmp_path / "two") / "output.log").read_text()
+    assert "2 process(es)" in log
+    assert log.count("no teacher runs in training") == 1
+    assert cache_of(tmp_path / "one") == cache_of(tmp_path / "two")
+    pairs = list(zip(*(metrics(only_run(tmp_path / name)) for name in ("one", "two")), strict=True))
+    assert len(pairs) == 10 + 2
+    for one, two in pairs:
+        assert set(one) == set(two)
+        assert (one["kind"], one["step"]) == (two["kind"], two["step"])
+        for name in set(one) - {"kind", "split", "confusion", "labels"}:
+            assert one[name] == pytest.approx(two[name], rel=2e-6, abs=1e-6), (one["step"], name)
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure
+    import sklearn.metrics
+    import support
+    import transformers.models.bert.modeling_bert
+    import transformers.models.distilbert.modeling_distilbert
+
+    support._serve()
