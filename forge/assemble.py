@@ -124,7 +124,7 @@ def fill_cache(found: Preflight, say: Callable[[str], None]) -> None:
     """Fill the teacher cache that a run would use, without the run; says so where it would use none."""
     quiet_libraries()
     accelerator = make_accelerator(found.resolved.settings)
-    prepared = prepare_run(found, None, accelerator, CheckpointStore(found.run.path, keep=2))
+    prepared = prepare_run(found, None, accelerator, CheckpointStore(found.run.path, keep=2), filling=True)
     assert prepared.teaching
     if prepared.teaching.cache is None:
         say("teacher cache: this run would use none (distill.cache.mode)")
@@ -133,7 +133,11 @@ def fill_cache(found: Preflight, say: Callable[[str], None]) -> None:
 
 
 def prepare_run(
-    found: Preflight, checkpoint: Path | None, accelerator: Accelerator, store: CheckpointStore
+    found: Preflight,
+    checkpoint: Path | None,
+    accelerator: Accelerator,
+    store: CheckpointStore,
+    filling: bool = False,
 ) -> Prepared:
     """Read, load and encode everything; raises UserError before anything is written."""
     settings = found.resolved.settings
@@ -164,7 +168,7 @@ def prepare_run(
         again = partial(encode_splits, raw=raw, settings=settings, accelerator=accelerator)
         steps, root = total_steps(settings, batches), Path(settings.run.dir).expanduser()
         student = Student(model, task, data, batches, steps, again, root)
-        teaching = prepare_teaching(settings, found.teacher, student, accelerator)
+        teaching = prepare_teaching(settings, found.teacher, student, accelerator, filling)
     objective = teaching.objective if teaching else SFT(settings.train.label_smoothing)
     parts = Parts(settings, task, data, model, files, objective, batches, accelerator, store, about)
     notices = [plan.notice] if plan.notice else []

@@ -209,8 +209,6 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
         from forge.assemble import fill_cache
         from forge.preflight import preflight
 
-        if resolved.settings.distill.cache.mode == "require":  # what the run will require is made here
-            resolved = resolve(options.config, [*overrides, "distill.cache.mode=on"])
         fill_cache(preflight(resolved), print)
     return EXIT_DONE
 

@@ -181,8 +181,13 @@ class Student:
     run_root: Path
 
 
-def prepare_teaching(settings: Settings, asset: Asset, student: Student, accelerator: Accelerator) -> Teaching:
-    """Check that the two models can be compared as configured. Raises UserError; nothing is written or trained."""
+def prepare_teaching(
+    settings: Settings, asset: Asset, student: Student, accelerator: Accelerator, filling: bool
+) -> Teaching:
+    """Check that the two models can be compared as configured. Raises UserError; nothing is written or trained.
+
+    `filling`: the cache is to be made now, so it need not be there yet.
+    """
     found = _find(settings, asset, student, accelerator)
     losses = settings.distill.losses()
     responses = only_responses(losses)
@@ -204,7 +209,7 @@ def prepare_teaching(settings: Settings, asset: Asset, student: Student, acceler
     objective.extra_learning_rate = settings.distill.projection_learning_rate
     asked = fields(wanted, len(student.task.labels), found.stacks, DTYPES[settings.distill.cache.dtype])
     cache = _cache(found, asked, settings, student)
-    if cache and settings.distill.cache.mode == "require" and cache.missing(asked).shards:
+    if cache and not filling and settings.distill.cache.mode == "require" and cache.missing(asked).shards:
         raise _not_full(found, cache)
     how = f"cached in {cache.folder}" if cache else "runs in every step"
     header = f"teacher: {asset.describe()}, {how}; losses: {_shown(settings)}"

@@ -98,7 +98,8 @@ class Updater:
         sums: dict[str, list[torch.Tensor]] = {}
         for number, batch in batches.micro_batches:
             seed_draws(self.accelerator.device, derive_seed(self.seed, "dropout", step, number))
-            with self.accelerator.autocast():
+            # Not compiled: a compiled backward gives its buffers away, and here each term takes one more.
+            with torch.compiler.set_stance("force_eager"), self.accelerator.autocast():
                 report = self.objective.compute(bare, self._on_device(batch), totals)
             for name, term in report.terms.items():
                 found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)

@@ -21,7 +21,7 @@ from support import ROOT, Lives, fingerprint, forge, merged, metrics, only_run, 
 
 KILLS, KILLS_WHILE_FILLING = 50, 10
 MOST_LIVES = 5 * KILLS
-EXAMPLES = 2_100  # three shards, so that a cache can be killed between two of them
+EXAMPLES = 1_100  # two shards, so that a cache can be killed between them
 WORDS = ["red", "blue", "green", "warm", "cold", "old", "new", "big", "dim", "odd"]
 DISTILLED: dict[str, Any] = {
     "alpha": 0.5,
@@ -37,8 +37,8 @@ DISTILLED: dict[str, Any] = {
     },
 }
 KILL_RUN = DISTILLED | {
-    "train": {"max_steps": 15},
-    "evaluate": {"every": 8},
+    "train": {"max_steps": 12},
+    "evaluate": {"every": 6},
     "checkpoint": {"every": 4},
     "log": {"every": 3},  # not a divisor of 4: windows are cut by checkpoints
 }
@@ -127,7 +127,7 @@ def test_killed_at_random_moments_run_and_cache_end_bit_equal(tmp_path: Path, li
     expected, calm = fingerprint(only_run(tmp_path / "calm")), cache_of(tmp_path / "calm")
     assert "extra.safetensors" in expected["files"]
     shards = {name: content for name, content in calm.items() if name.endswith(".safetensors")}
-    assert len(shards) == 3 * len({"logits", "hidden", "query", "key"})
+    assert len(shards) == 2 * len({"logits", "hidden", "query", "key"})
     for content in shards.values():
         assert_whole(content)
 
@@ -138,8 +138,8 @@ def test_killed_at_random_moments_run_and_cache_end_bit_equal(tmp_path: Path, li
         started += 1
         assert started <= MOST_LIVES, f"{killed} kills, {while_filling} of them while filling"
         if set(cache_of(folder)) != set(calm) and rng.random() < 0.7:
-            begun = len(cache_of(folder))
-            reached = lambda begun=begun: len(list(root.glob("*/*"))) > 0 and (begun > 0 or any(root.glob("*/*/.*")))  # noqa: E731
+            left = drafts(root)
+            reached = lambda left=left: drafts(root) > left  # noqa: E731
             status = lives.run_until(command, reached, rng.uniform(0.0, 1.0) * filling, 5 * full_life)
         else:
             status = lives.run(command, kill_after=rng.uniform(0.05, 1.0) * full_life)
@@ -152,7 +152,7 @@ def test_killed_at_random_moments_run_and_cache_end_bit_equal(tmp_path: Path, li
             assert run is not None
             assert fingerprint(run) == expected, f"after {killed} kills"
             assert found == calm
-            assert not list(root.rglob("*.safetensors.*.tmp"))
+            assert not drafts(root)
             finished += 1
             shutil.rmtree(run)
             if finished % 2:
@@ -165,6 +165,11 @@ def test_killed_at_random_moments_run_and_cache_end_bit_equal(tmp_path: Path, li
         f"{killed} of {started} lives killed, {while_filling} while the cache was filled; "
         f"{finished + 1} runs finished bit-equal, {emptied} caches emptied"
     )
+
+
+def drafts(root: Path) -> set[Path]:
+    """Shards that are being written, or were when their process was killed."""
+    return set(root.glob("*/*/.*.safetensors.*.tmp"))
 
 
 def run_if_any(folder: Path) -> Path | None:
@@ -206,16 +211,19 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for one, two in pairs:
         assert set(one) == set(two)
         assert (one["kind"], one["step"]) == (two["kind"], two["step"])
-        for name in set(one) - {"kind", "split", "confusion", "labels"}:
-            assert one[name] == pytest.approx(two[name], rel=2e-6, abs=1e-6), (one["step"], name)
+        for name in (name for name, value in one.items() if isinstance(value, float)):
+            assert one[name] == pytest.approx(two[name], abs=1e-6), (one["step"], name)
+        assert {n: v for n, v in one.items() if isinstance(v, int)} == {
+            n: v for n, v in two.items() if isinstance(v, int)
+        }
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
-    import matplotlib.backends.backend_svg
-    import matplotlib.figure
-    import sklearn.metrics
-    import support
-    import transformers.models.bert.modeling_bert
-    import transformers.models.distilbert.modeling_distilbert
+    import importlib
 
+    import support
+
+    bert, distilbert = (f"transformers.models.{name}.modeling_{name}" for name in ("bert", "distilbert"))
+    for library in ("matplotlib.figure", "matplotlib.backends.backend_svg", "sklearn.metrics", bert, distilbert):
+        importlib.import_module(library)
     support._serve()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from sklearn import metrics
 
 from forge.tasks.metrics.classification import (
     ECE_BINS,
+    better_order,
     expected_calibration_error,
     mean_cross_entropy,
     score_classification,
@@ -93,3 +96,34 @@ def test_a_class_that_never_occurs_keeps_its_row_and_counts_in_the_mean():
     assert scores.detail["per_class"]["never"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
     assert scores.detail["confusion"] == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
     assert scores.figures["macro_f1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_better_order_is_the_best_of_all_permutations(classes, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, 40)
+    logits = rng.normal(size=(40, classes)) + 1.5 * np.eye(classes)[rng.permutation(classes)[labels]]
+    predicted = logits.argmax(1)
+    tried = {meant: (np.array(meant)[predicted] == labels).mean() for meant in permutations(range(classes))}
+    accuracy, order = better_order(logits, labels)
+    assert accuracy == pytest.approx(max(tried.values()))
+    assert tried[tuple(order)] == pytest.approx(accuracy)
+    assert accuracy >= (predicted == labels).mean()
+
+
+@pytest.mark.parametrize("truth", list(permutations(range(3))))
+def test_the_better_order_says_what_each_output_means(truth):
+    """Output i fires for label truth[i]."""
+    labels = np.array([0, 0, 1, 2, 2, 2])
+    logits = np.eye(3)[[truth.index(label) for label in labels]]
+    assert better_order(logits, labels) == (1.0, list(truth))
+
+
+def test_the_better_order_names_every_label_once_even_where_an_output_never_wins():
+    logits = np.array([[0.0, 1.0, 0.0]] * 4)
+    accuracy, order = better_order(logits, np.array([2, 2, 2, 0]))
+    assert accuracy == 0.75
+    assert order[1] == 2
+    assert sorted(order) == [0, 1, 2]
+    assert better_order(np.zeros((0, 2)), np.zeros(0, dtype=int))[0] == 0.0

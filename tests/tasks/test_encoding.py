@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
-from datasets import disable_progress_bars
+from datasets import Dataset, disable_progress_bars
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from forge.config.schema import Columns
@@ -14,7 +18,7 @@ from forge.tasks import encoding
 from forge.tasks.base import IGNORED_LABEL, forward
 from forge.tasks.classification import ClassificationTask
 from forge.tasks.embedded.tokenizer import build_tokenizer
-from forge.tasks.encoding import encode_texts, pad
+from forge.tasks.encoding import encode_texts, encoded_mark, pad, tokenizer_mark
 from forge.tasks.sources import from_rows
 
 disable_progress_bars()
@@ -171,3 +175,81 @@ def test_scores_take_the_truth_of_as_many_rows_as_there_are_outputs(tokenizer):
     outputs = [np.eye(2)[i % 2] for i in range(30)]
     assert task.score(outputs, data).figures["accuracy"] == 1.0
     assert task.score(outputs[:7], data).detail["examples"] == 7
+
+
+def test_the_mark_of_a_tokenizer_is_its_content(tokenizer, tmp_path):
+    again = build_tokenizer([*TEXTS, *COLUMNS["text_pair"]], 80)
+    assert tokenizer_mark(tokenizer) == tokenizer_mark(again)
+    tokenizer.save_pretrained(tmp_path)
+    assert tokenizer_mark(PreTrainedTokenizerFast.from_pretrained(tmp_path)) == tokenizer_mark(tokenizer)
+    assert tokenizer_mark(build_tokenizer(["other words entirely"], 80)) != tokenizer_mark(tokenizer)
+
+
+def test_the_mark_of_a_tokenizer_ignores_what_each_call_sets_and_sees_what_changes_ids(tokenizer):
+    before = tokenizer_mark(tokenizer)
+    tokenizer(["dog"] * 2, padding=True, truncation=True, max_length=5)
+    assert tokenizer_mark(tokenizer) == before
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    changes = [
+        lambda state: state["normalizer"].update(lowercase=False),
+        lambda state: state["normalizer"].update(strip_accents=False),
+        lambda state: state["model"].update(continuing_subword_prefix="@@"),
+        lambda state: state["post_processor"]["single"].pop(),
+    ]
+    marks = {before}
+    for change in changes:
+        altered = json.loads(json.dumps(state))
+        change(altered)
+        marks.add(tokenizer_mark(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(altered)))))
+    assert len(marks) == len(changes) + 1
+
+
+def test_a_tokenizer_without_a_backend_has_a_mark_too():
+    class Slow:
+        special_tokens_map: ClassVar = {"pad_token": "[PAD]"}
+
+        def __init__(self, words):
+            self.words = words
+
+        def get_vocab(self):
+            return {word: i for i, word in enumerate(self.words)}
+
+    assert tokenizer_mark(Slow(["a", "b"])) == tokenizer_mark(Slow(["a", "b"]))
+    assert tokenizer_mark(Slow(["a", "b"])) != tokenizer_mark(Slow(["b", "a"]))
+
+
+def _changed(**changes):
+    columns = {"input_ids": [[2, 5, 3], [2, 3], [2, 6, 7, 3]], "label": [0, 1, 0], "length": [3, 2, 4]}
+    return Dataset.from_dict(columns | changes)
+
+
+def test_the_mark_of_encoded_data_sees_ids_labels_and_their_order():
+    marks = [
+        encoded_mark(_changed()),
+        encoded_mark(_changed(label=[1, 1, 0])),
+        encoded_mark(_changed(input_ids=[[2, 5, 3], [2, 3], [2, 6, 8, 3]])),
+        encoded_mark(_changed(input_ids=[[2, 3], [2, 5, 3], [2, 6, 7, 3]], length=[2, 3, 4])),
+        encoded_mark(_changed(token_type_ids=[[0, 0, 0], [0, 0], [0, 0, 1, 1]])),
+        encoded_mark(_changed().select([0, 1])),
+        encoded_mark(_changed().select([2, 1, 0])),
+    ]
+    assert len(set(marks)) == len(marks)
+    assert encoded_mark(_changed()) == marks[0]
+
+
+def test_the_mark_of_encoded_data_does_not_depend_on_where_it_lies(tokenizer, cache, monkeypatch):
+    """Memory, a file, a selection: the same rows have the same mark, or a cache would be made again on every machine."""
+    on_disk = encode_texts(tokenizer, COLUMNS, 16, "key")
+    monkeypatch.setattr(encoding, "IN_MEMORY_ROWS", 1_000)
+    in_memory = encode_texts(tokenizer, COLUMNS, 16, "key")
+    assert encoded_mark(on_disk) == encoded_mark(in_memory)
+    assert encoded_mark(in_memory.select(range(30))) == encoded_mark(in_memory)
+    reordered = in_memory.select([*range(29, -1, -1)]).select([*range(29, -1, -1)])
+    assert encoded_mark(reordered) == encoded_mark(in_memory)
+
+
+def test_the_mark_of_encoded_data_sees_where_one_text_ends():
+    """The same tokens, cut otherwise."""
+    one = _changed(input_ids=[[2, 5], [3, 2, 3], [2, 6, 7, 3]])
+    assert one["length"][:] == _changed()["length"][:]
+    assert encoded_mark(one) != encoded_mark(_changed())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
@@ -12,7 +14,7 @@ from forge.core.errors import UserError
 from forge.models.load import load_classifier, peek, trained_labels
 from forge.tasks.classification import ClassificationTask
 from forge.tasks.embedded.tokenizer import build_tokenizer
-from forge.tasks.labels import LabelPlan, plan_labels
+from forge.tasks.labels import LabelPlan, order_in, plan_labels, plan_teacher_labels
 from forge.tasks.sources import from_rows
 
 DATA = ["entailment", "neutral", "contradiction"]
@@ -128,3 +130,77 @@ def test_named_outputs_make_a_nameless_head_usable(always):
     assert plan.names == settings.labels
     model = load_classifier(asset, settings, plan, tokenizer, seed=1)
     assert model.config.id2label[int(model.classifier.bias.argmax())] == "contradiction"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "names"),
+    [
+        (DATA, DATA),
+        (DATA[::-1], DATA[::-1]),
+        (["Contradiction", "ENTAILMENT", "neu-tral"], ["contradiction", "entailment", "neutral"]),
+    ],
+)
+def test_a_teachers_outputs_go_by_their_names(teacher, names):
+    assert plan_teacher_labels(DATA, teacher, has_head=True, teacher="t") == names
+    assert plan_teacher_labels(DATA, teacher, has_head=True, teacher="t", told=True) == names
+
+
+@pytest.mark.parametrize(
+    ("teacher", "has_head", "told", "line"),
+    [
+        (DATA, False, False, "teacher.name: t has no trained classification head; fine-tune it first (alpha: 0.0)"),
+        (
+            NAMELESS,
+            True,
+            False,
+            "teacher.name: t does not say what its 3 outputs mean, so their order may differ from the data's "
+            "(entailment, neutral, contradiction); set teacher.labels to its order",
+        ),
+        (
+            ["yes", "no"],
+            True,
+            False,
+            "teacher.name: t was trained for yes, no, the data's labels are entailment, neutral, contradiction; "
+            "take a teacher of the same labels, or set teacher.labels if only their names differ",
+        ),
+        (
+            ["entailment", "entailment", "neutral"],
+            True,
+            True,
+            "teacher.labels: entailment, entailment, neutral are not the data's labels; name entailment, neutral, "
+            "contradiction, each once, in the order of the teacher's outputs",
+        ),
+    ],
+)
+def test_a_teacher_whose_outputs_cannot_be_matched(teacher, has_head, told, line):
+    with pytest.raises(UserError) as caught:
+        plan_teacher_labels(DATA, teacher, has_head=has_head, teacher="t", told=told)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("names", [["entailment", "entailment", "neutral"], [*DATA, "neutral"], DATA[:2]])
+def test_a_name_twice_or_missing_matches_nothing(names):
+    assert not plan_labels(DATA, names, has_head=True, head="auto").keep_head
+    with pytest.raises(UserError):
+        plan_teacher_labels(DATA, names, has_head=True, teacher="t")
+
+
+@pytest.mark.parametrize("teacher", list(permutations(DATA)))
+def test_logits_in_order_stand_in_the_datas_order(teacher):
+    """Output c of the reordered teacher is the one that is named like the data's label c."""
+    outputs = [f"logit of {name}" for name in teacher]
+    order = order_in(DATA, teacher)
+    assert (order is None) == (list(teacher) == DATA)
+    moved = outputs if order is None else [outputs[place] for place in order]
+    assert moved == [f"logit of {name}" for name in DATA]
+
+
+def test_names_told_by_the_configuration_must_be_as_many_as_the_outputs(always):
+    _, asset = always(NAMELESS, "LABEL_0")
+    settings = Model(name="some/model", labels=["entailment", "neutral"])
+    for section in ("model", "teacher"):
+        with pytest.raises(UserError) as caught:
+            trained_labels(peek(asset, settings), settings, section)
+        assert str(caught.value) == f"{section}.labels names 2 labels, but some/model has 3 outputs"
+    untouched = settings.model_copy(update={"head": "new"})
+    assert trained_labels(peek(asset, untouched), untouched)[1]
