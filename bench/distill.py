@@ -115,6 +115,29 @@ def table(found: dict[str, list[float]], teacher: float) -> list[str]:
     return lines
 
 
+def draw(found: dict[str, list[float]], teacher: float, title: str, path: Path) -> None:
+    """Every seed a dot, every configuration a row, from the worst to the best."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "forge", "font.family": "sans-serif"})
+    from matplotlib import pyplot as plt
+
+    ranked = sorted(found, key=lambda name: statistics.mean(found[name]))
+    figure, axis = plt.subplots(figsize=(8, 0.36 * len(ranked) + 1.2), layout="constrained")
+    for row, name in enumerate(ranked):
+        color = "C3" if name in {"00_sft", "90_random_teacher"} else "C0"
+        axis.plot(found[name], [row] * len(found[name]), "o", color=color, alpha=0.35, markersize=5)
+        axis.plot(statistics.mean(found[name]), row, "|", color=color, markersize=16, markeredgewidth=2.5)
+    axis.axvline(teacher, color="gray", linestyle="--", linewidth=1)
+    axis.text(teacher, len(ranked) - 0.4, "teacher ", ha="right", color="gray")
+    axis.axvline(statistics.mean(found["00_sft"]), color="C3", linewidth=0.8, alpha=0.6)
+    axis.set(title=title, xlabel="accuracy", yticks=range(len(ranked)), yticklabels=ranked)
+    axis.grid(axis="x", alpha=0.3)
+    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", choices=CASES)
@@ -139,6 +162,7 @@ def main() -> None:
         f"Largest standard deviation of a configuration over seeds: "
         f"{100 * max(float(np.std(v, ddof=1)) for v in found.values()):.2f} points."
     )
+    draw(found, teacher, f"{case.title}: a dot is a seed", ROOT / "docs" / "images" / f"distill_{options.case}.svg")
     write_table(
         f"distill_{options.case}",
         f"Distillation losses on {case.title}",

@@ -19,7 +19,21 @@ from pathlib import Path
 
 import torch
 
-from bench.kd_case import FAMILY, FAR, NINE, Shape, alternate, now, prepare, ratios, run_trainer, save_models, shown, since, training_texts  # fmt: skip
+from bench.kd_case import (  # fmt: skip
+    FAMILY,
+    FAR,
+    NINE,
+    Shape,
+    alternate,
+    now,
+    prepare,
+    ratios,
+    run_trainer,
+    save_models,
+    shown,
+    since,
+    training_texts,
+)
 from bench.machine import write_table
 from forge import assemble
 from forge.assemble import Prepared

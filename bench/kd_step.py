@@ -24,7 +24,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, get_scheduler
 
-from bench.kd_case import FAMILY, NINE, Shape, Times, alternate, now, prepare, ratios, run_trainer, save_models, shown, since, training_texts  # fmt: skip
+from bench.kd_case import (  # fmt: skip
+    FAMILY,
+    NINE,
+    Shape,
+    Times,
+    alternate,
+    now,
+    prepare,
+    ratios,
+    run_trainer,
+    save_models,
+    shown,
+    since,
+    training_texts,
+)
 from bench.machine import write_table
 from forge import assemble
 from forge.assemble import Prepared
@@ -141,7 +155,7 @@ class Floor:
         data: Any = prepared.parts.data.train
         self.batches = [
             _ready(prepared.parts.task.collate(data.__getitems__(rows.tolist())))
-            for rows, in prepared.parts.plan.epoch(0)[:steps]
+            for (rows,) in prepared.parts.plan.epoch(0)[:steps]
         ]
 
     def total(self, inputs: Batch, batch: Batch) -> Tensor:
@@ -274,7 +288,9 @@ def main() -> None:
     if chosen.quick or chosen.tiny or list(chosen.losses) != list(NINE):
         print(text)
     else:
-        write_table("kd_step", "Distillation step with the teacher: Forge against a plain loop", text, "python -m bench.kd_step")
+        write_table(
+            "kd_step", "Distillation step with the teacher: Forge against a plain loop", text, "python -m bench.kd_step"
+        )
 
 
 if __name__ == "__main__":

@@ -336,7 +336,7 @@ def _not_full(found: _Found, cache: TeacherCache) -> UserError:
     )
     return CacheError(
         f"distill.cache.mode: require, but the cache of {found.name} cannot be used: {why}; "
-        "let a run with distill.cache.mode: on fill it"
+        "fill it with `forge.py prepare --config …` where the teacher is"
     )
 
 

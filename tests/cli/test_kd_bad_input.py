@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +52,14 @@ def rows(count: int) -> str:
 
 def labels(names: list[str]) -> dict[str, Any]:
     return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_reports() -> Iterator[None]:
+    """Drawing a report takes longer than these runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forge.assemble.write_report", lambda run: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +120,7 @@ def settle(world: SimpleNamespace, folder: Path, change: dict[str, Any], **teach
             "max_length": 12,
         },
         "model": {"name": world.student},
-        "train": {"max_steps": 4, "learning_rate": 3e-3},
+        "train": {"max_steps": 2, "learning_rate": 3e-3},
         "evaluate": {"every": None},
         "alpha": 0.5,
     }
@@ -135,17 +144,6 @@ def refused(world: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixtur
         return line.removeprefix("forge: ")
 
     return _refused
-
-
-@pytest.fixture
-def runs(world: SimpleNamespace, tmp_path: Path) -> Any:
-    """runs(change, …) → the finished run's directory."""
-
-    def _runs(change: dict[str, Any], name: str = "run", **teacher: Any) -> Path:
-        assert forge("--config", settle(world, tmp_path / name, change, **teacher)) == 0
-        return only_run(tmp_path / name)
-
-    return _runs
 
 
 def one(loss: str, **settings: Any) -> dict[str, Any]:
@@ -314,7 +312,9 @@ def test_a_teacher_without_tokenizer_files(refused, world, tmp_path):
     assert line == f"teacher.name: {folder} has no tokenizer files; put them there"
 
 
-@pytest.mark.xfail(strict=True, reason="an embedded student takes the teacher's tokenizer under the key model.tokenizer")
+@pytest.mark.xfail(
+    strict=True, reason="an embedded student takes the teacher's tokenizer under the key model.tokenizer"
+)
 def test_a_teacher_without_tokenizer_files_and_an_embedded_student(refused, world, tmp_path):
     folder = plain(world, tmp_path / "mute")
     for path in folder.glob("tokenizer*"):
@@ -336,7 +336,7 @@ def test_a_teacher_without_a_head(refused, world):
     assert line == f"teacher.name: {world.headless} has no trained classification head; fine-tune it first (alpha: 0.0)"
 
 
-def test_a_teacher_with_nameless_outputs_needs_their_names(refused, runs, world):
+def test_a_teacher_with_nameless_outputs_needs_their_names(refused, world):
     line = refused(KL, name=world.nameless)
     assert "does not say what its 3 outputs mean" in line
     assert "blue, green, red" in line
@@ -386,7 +386,8 @@ def test_a_teacher_in_another_order_teaches_the_same(world, tmp_path):
     moved = relabelled(world, tmp_path / "moved", [NAMES[i] for i in CYCLE], CYCLE)
     told = {}
     for name, teacher, mode in (("a", world.checkpoint, "off"), ("b", moved, "off"), ("c", moved, "on")):
-        change = merged(KL, {"distill": {"cache": {"mode": mode}}, "teacher": {"name": str(teacher)}})
+        change = merged(KL, {"distill": {"cache": {"mode": mode}}, "train": {"max_steps": 4}})
+        change["teacher"] = {"name": str(teacher)}
         change |= {"model": {"name": "embedded/tiny-distilbert"}}
         assert forge("--config", settle(world, tmp_path / name, change)) == 0
         run = only_run(tmp_path / name)
@@ -409,7 +410,9 @@ def test_a_teacher_whose_names_lie_is_refused_and_told_the_right_order(refused, 
     lying = relabelled(world, tmp_path / "lying", wrong, order)
     embedded = {"model": {"name": "embedded/tiny-distilbert"}}
     line = refused(KL | embedded, name=str(lying), leaves_run=True)
-    assert line.startswith(f"teacher.labels: the outputs of {lying} are not in the order {', '.join(wrong)}: accuracy 0.")
+    assert line.startswith(
+        f"teacher.labels: the outputs of {lying} are not in the order {', '.join(wrong)}: accuracy 0."
+    )
     assert line.endswith(f"but 1.000 as {', '.join(right)}; set teacher.labels: [{', '.join(right)}]")
     state = json.loads((only_run(tmp_path) / "training_state.json").read_text())
     assert state["status"] == "failed"
@@ -460,7 +463,9 @@ def test_what_the_two_models_do_not_have(refused, change, line):
 def test_an_architecture_without_known_layers_is_refused_for_what_needs_them(refused, world, side, loss):
     change = one(loss) | ({"model": {"name": world.deberta_student}} if side == "student" else {})
     line = refused(change, name=world.deberta if side == "teacher" else world.bert)
-    assert line.startswith(f"distill.{loss}: the {side}'s architecture 'deberta-v2' (DebertaV2ForSequenceClassification) is")
+    assert line.startswith(
+        f"distill.{loss}: the {side}'s architecture 'deberta-v2' (DebertaV2ForSequenceClassification) is"
+    )
     assert line.endswith("response losses work with any model")
 
 
@@ -527,8 +532,14 @@ def test_a_teacher_with_its_own_tokenizer(refused, world, tmp_path):
 
 def test_a_cache_that_must_be_there_is_not(refused, world, tmp_path):
     line = refused(merged(KL, {"distill": {"cache": {"mode": "require"}}}))
-    assert line.startswith(f"distill.cache.mode: require, but the cache of {world.bert} cannot be used: there is none in ")
-    assert line.endswith("let a run with distill.cache.mode: on fill it")
+    assert line.startswith(
+        f"distill.cache.mode: require, but the cache of {world.bert} cannot be used: there is none in "
+    )
+    assert line.endswith("fill it with `forge.py prepare --config …` where the teacher is")
+    change = merged(KL, {"distill": {"cache": {"mode": "require", "dir": str(tmp_path / "cache")}}})
+    config = settle(world, tmp_path, change)
+    assert forge("prepare", "--config", config) == 0
+    assert forge("--config", config) == 0
 
 
 def test_a_stale_cache_says_what_differs(refused, world, tmp_path):
@@ -557,7 +568,7 @@ class CutError(Exception):
 def test_a_run_does_not_go_on_with_another_teacher(refused, world, tmp_path, monkeypatch):
     teacher = tmp_path / "teacher"
     shutil.copytree(world.bert, teacher)
-    change = KL | {"checkpoint": {"every": 2}, "teacher": {"name": str(teacher)}}
+    change = KL | {"checkpoint": {"every": 1}, "teacher": {"name": str(teacher)}}
     save = Trainer._save
 
     def cut(trainer: Trainer, best: bool) -> None:
@@ -608,7 +619,9 @@ def test_a_distillation_that_is_right_has_no_warning(world, tmp_path, capsys):
 
 def test_what_is_shown_makes_the_same_run(world, tmp_path, capsys):
     change = one("hidden_mse", layers=[[1, 2], [2, 4]], projection="shared")
-    change = merged(change, {"distill": {"layers": "last", "cache": {"mode": "off"}, "topk_kl": {"weight": 0.5, "k": 3}}})
+    change = merged(
+        change, {"distill": {"layers": "last", "cache": {"mode": "off"}, "topk_kl": {"weight": 0.5, "k": 3}}}
+    )
     config = settle(world, tmp_path, change, labels=NAMES, min_accuracy=0.0)
     for flags in ([], ["--changed"], ["--changed", "--sources"]):
         assert forge("config", "show", "--config", config, *flags) == 0

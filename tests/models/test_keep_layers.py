@@ -69,6 +69,12 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
 every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
+@pytest.fixture(autouse=True)
+def _no_reports(monkeypatch):
+    """Drawing a report takes longer than these runs."""
+    monkeypatch.setattr("forge.assemble.write_report", lambda run: None)
+
+
 @pytest.fixture
 def put(tmp_path):
     """put(model class, config) → a model directory with a tokenizer."""

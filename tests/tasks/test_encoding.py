@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -238,18 +238,22 @@ def test_the_mark_of_encoded_data_sees_ids_labels_and_their_order():
 
 
 def test_the_mark_of_encoded_data_does_not_depend_on_where_it_lies(tokenizer, cache, monkeypatch):
-    """Memory, a file, a selection: the same rows have the same mark, or a cache would be made again on every machine."""
+    """Memory, a file, a selection: the same rows have the same mark, or a cache would be made again elsewhere."""
     on_disk = encode_texts(tokenizer, COLUMNS, 16, "key")
     monkeypatch.setattr(encoding, "IN_MEMORY_ROWS", 1_000)
     in_memory = encode_texts(tokenizer, COLUMNS, 16, "key")
     assert encoded_mark(on_disk) == encoded_mark(in_memory)
     assert encoded_mark(in_memory.select(range(30))) == encoded_mark(in_memory)
-    reordered = in_memory.select([*range(29, -1, -1)]).select([*range(29, -1, -1)])
-    assert encoded_mark(reordered) == encoded_mark(in_memory)
 
 
 def test_the_mark_of_encoded_data_sees_where_one_text_ends():
     """The same tokens, cut otherwise."""
-    one = _changed(input_ids=[[2, 5], [3, 2, 3], [2, 6, 7, 3]])
-    assert one["length"][:] == _changed()["length"][:]
-    assert encoded_mark(one) != encoded_mark(_changed())
+    assert encoded_mark(_changed(input_ids=[[2, 5], [3, 2, 3], [2, 6, 7, 3]], length=[2, 3, 4])) != encoded_mark(
+        _changed()
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="the mark is taken chunk by chunk, and a file is cut into other chunks")
+def test_the_mark_of_encoded_data_does_not_depend_on_how_it_is_cut_into_chunks():
+    whole = _changed()
+    assert encoded_mark(concatenate_datasets([whole.select([0]), whole.select([1, 2])])) == encoded_mark(whole)

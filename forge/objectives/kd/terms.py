@@ -134,6 +134,9 @@ class Grouped(_Layered):
                 for hidden_BLD in (seen.student.hidden[mine], seen.teacher.hidden[its])
             )
             valid_N = mask_GL.any(1) if self.pooled else mask_GL.flatten()
+            if valid_N.device.type == "cpu":  # a GPU would have to wait to learn how many rows count
+                kept = valid_N.nonzero().flatten()
+                mine_ND, its_NE, valid_N = (x.index_select(0, kept) for x in (mine_ND, its_NE, valid_N))
             total = total + self.loss(mine_ND, its_NE, valid_N) * valid_N.sum()
         return total / _at_least_one(seen.totals["examples" if self.pooled else f"{mine.stack}.tokens"])
 

@@ -53,6 +53,9 @@ CASES: dict[str, tuple[str, Options]] = {name: (name, {}) for name in LOSSES} | 
 }
 """Every loss with its defaults, and some in other ways; by the name of the term."""
 
+NEVER_PROJECTED = tuple(case for case, (_, options) in CASES.items() if "projection" not in options)
+"""Cases without a drawn projection between models of one width."""
+
 
 def settings_of(case: str) -> Any:
     name, options = CASES[case]
@@ -192,10 +195,7 @@ world = lru_cache(make_world)
 
 @lru_cache
 def same_model_twice(pair: str) -> dict[str, torch.Tensor]:
-    drawn = {term.name for term in world(pair).objective.terms if term.projections is not None}
-    always = {"hidden_mse, one projection"}  # its projection is drawn even where widths agree
-    assert drawn >= always
-    return make_world(pair, tuple(case for case in CASES if case not in always), identical=True).terms()
+    return make_world(pair, NEVER_PROJECTED, identical=True).terms()
 
 
 @lru_cache
@@ -294,10 +294,8 @@ def test_a_step_has_a_finite_positive_loss(pair: str, case: str) -> None:
 
 
 @every_pair
-@every_case
+@pytest.mark.parametrize("case", NEVER_PROJECTED)
 def test_the_same_model_twice_costs_nothing(pair: str, case: str) -> None:
-    if case == "hidden_mse, one projection":
-        pytest.skip("its projection is drawn at random")
     assert same_model_twice(pair)[case].item() == pytest.approx(0.0, abs=2e-6)
 
 
@@ -635,16 +633,15 @@ def test_last_from_last_and_explicit_pairs() -> None:
 @pytest.mark.parametrize(
     ("pairs", "lowest", "message"),
     [
-        ([[1, 2], [4, 6]], 0, "k: [4, 6] names layer 4 of the student, which has 0 to 3"),
-        ([[3, 13]], 0, "k: [3, 13] names layer 13 of the teacher, which has 0 to 12"),
-        ([[0, 1]], 1, "k: [0, 1] names layer 0 of the student, which has 1 to 3"),
-        ([[1, 0]], 1, "k: [1, 0] names layer 0 of the teacher, which has 1 to 12"),
+        ([[1, 2], [4, 6]], 0, r"k: \[4, 6\] names layer 4 of the student, .* 0\b.* to 3"),
+        ([[3, 13]], 0, r"k: \[3, 13\] names layer 13 of the teacher, .* 0\b.* to 12"),
+        ([[0, 1]], 1, r"k: \[0, 1\] names layer 0 of the student, .* 1 to 3"),
+        ([[1, 0]], 1, r"k: \[1, 0\] names layer 0 of the teacher, .* 1 to 12"),
     ],
 )
 def test_a_layer_that_is_not_there_is_named(pairs: list[list[int]], lowest: int, message: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=f"^{message}$"):
         layer_pairs(pairs, 3, 12, "k", lowest)
-    assert str(caught.value) == message
 
 
 def test_a_map_of_its_own_is_named_in_its_error() -> None:
@@ -660,7 +657,7 @@ def test_attention_has_no_layer_0() -> None:
     for name, entry in LOSSES.items():
         if entry.family == "attention":
             settings = type(getattr(Distill(), name))(weight=1.0, layers=[[0, 0]])
-            with pytest.raises(UserError, match="names layer 0 of the student, which has 1 to 2"):
+            with pytest.raises(UserError, match=r"names layer 0 of the student, .* 1 to 2$"):
                 entry.make(name, settings, pairing)
 
 
@@ -668,5 +665,5 @@ def test_a_stack_that_only_one_model_has_is_refused() -> None:
     pairing = Pairing(layout(world("bert").student), layout(world("llama").teacher), "uniform", seed=1)
     for name, entry in LOSSES.items():
         if entry.family != "response":
-            with pytest.raises(UserError, match=f"distill.{name}: the student is a encoder"):
+            with pytest.raises(UserError, match=rf"^distill.{name}: .*encoder.*decoder"):
                 entry.make(name, settings_of(name), pairing)

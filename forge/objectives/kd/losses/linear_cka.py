@@ -15,9 +15,6 @@ def linear_cka(student_ND: torch.Tensor, teacher_NE: torch.Tensor, mask_N: torch
     rows it is 0; where one side does not vary it is 1, in both cases without gradient. It is a statistic of the whole
     set of rows: losses of parts do not add up to it, and with far fewer rows than D it is near 0 for anything.
     """
-    if mask_N.device.type == "cpu":  # a GPU would have to wait to learn how many rows there are
-        valid_V = mask_N.nonzero().flatten()
-        student_ND, teacher_NE, mask_N = (x.index_select(0, valid_V) for x in (student_ND, teacher_NE, mask_N))
     rows, student_width, teacher_width = student_ND.shape[0], student_ND.shape[1], teacher_NE.shape[1]
     mask_N1, count = mask_N[:, None], mask_N.sum()
     x_ND, y_NE = _centred(student_ND, mask_N1, count), _centred(teacher_NE, mask_N1, count)
