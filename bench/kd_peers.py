@@ -1,4 +1,4 @@
-"""Samples a second of distillation: Forge against TextBrewer, torchdistill and a subclass of transformers.Trainer.
+"""Samples a CPU second of distillation: Forge against TextBrewer, torchdistill and a subclass of transformers.Trainer.
 
 Every side has one thread, the same student, teacher, batches, batch size, loss and optimizer (fused AdamW, clipping at
 1, a linear schedule), and measures itself between its steps, without start-up. Sides run one after the other in
@@ -59,7 +59,7 @@ def forge_side(name: str, loss: str, folder: Path, steps: int) -> None:
     prepared = prepare(folder, steps, LOSSES[loss], *cache)
     assert prepared.teaching is not None
     prepared.teaching.begin(lambda _: None)
-    print(json.dumps({"samples_per_second": (steps - 1) * BATCH / run_trainer(prepared)[1]}))
+    print(json.dumps({"samples_per_second": (steps - 1) * BATCH / run_trainer(prepared)[0]}))
 
 
 def one(name: str, loss: str, folder: Path, steps: int, peers: str) -> float:
@@ -103,7 +103,7 @@ def main() -> None:
         raise SystemExit(f"{chosen.python} is not there; make the peers' environment first:\n{__doc__}")
     assemble.quiet_libraries()
     steps, rounds = (5, 1) if chosen.quick else (14, 5)
-    lines = ["| loss | side | samples a second, median | Forge with the teacher running, over it: median (min – max) |", "|---|---|---|---|"]  # fmt: skip
+    lines = ["| loss | side | samples a CPU second, median | Forge with the teacher running, over it: median (min – max) |", "|---|---|---|---|"]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         save_models(Path(folder), Shape(), training_texts())
         save_batches(Path(folder), steps)

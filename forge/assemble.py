@@ -19,9 +19,9 @@ import transformers
 from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
 from datasets import Dataset, disable_progress_bars
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from forge.config.schema import Columns, Settings
+from forge.config.schema import Columns, Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.events import Event, Notice, Sink, fan_out
@@ -78,6 +78,8 @@ def train(found: Preflight, command: Sequence[str]) -> None:
     checkpoint = resume.path if resume else None
     prepared = prepare_run(found, checkpoint, accelerator, store)
     main = accelerator.is_main_process
+    if prepared.teaching:
+        prepared.notices.append(prepared.teaching.check())
     if main:
         _claim(found.run, prepared, settings)
     accelerator.wait_for_everyone()
@@ -102,9 +104,7 @@ def train(found: Preflight, command: Sequence[str]) -> None:
             for line in found.resolved.warnings:
                 emit(Notice(line, "warning"))
             if prepared.teaching:
-                figures = prepared.teaching.begin(emit if main else _unheard)
-                if main:
-                    found.run.add_facts({"teacher": figures})
+                prepared.teaching.begin(emit if main else _unheard)
             trainer = Trainer(prepared.parts, emit, checkpoint)
             trainer.run()
             trainer.measure_best()
@@ -129,6 +129,7 @@ def fill_cache(found: Preflight, say: Callable[[str], None]) -> None:
     if prepared.teaching.cache is None:
         say("teacher cache: this run would use none (distill.cache.mode)")
         return
+    say(prepared.teaching.check())
     prepared.teaching.begin(lambda event: say(event.text) if isinstance(event, Notice) else None)
 
 
@@ -144,8 +145,6 @@ def prepare_run(
     source, wanted = found.model, settings.model
     if found.tokenizer:
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})
-    elif found.teacher and found.model.source == "embedded" and found.teacher.source != "embedded":
-        wanted = wanted.model_copy(update={"tokenizer": found.teacher.location})  # the two must read alike
     if checkpoint:
         source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
     raw = read_splits(settings.data, found.data)
@@ -153,8 +152,7 @@ def prepare_run(
     config = peek(source, wanted)
     data_names = label_names(raw.train, raw.columns.label, raw.labels)
     plan = plan_labels(data_names, *trained_labels(config, wanted), wanted.head)
-    texts = _training_texts(raw) if source.source == "embedded" else []
-    tokenizer = load_tokenizer(source, wanted, texts)
+    tokenizer = _tokenizer(found, source, wanted, raw)
     files = tokenizer_files(source, wanted, tokenizer)
     model = load_classifier(source, wanted, plan, tokenizer, settings.seed)
     max_length = _max_length(settings, model, found.model)
@@ -243,8 +241,8 @@ def _refuse_changed_data(recorded: dict[str, str], current: dict[str, str]) -> N
     changed = sorted(name for name in recorded if current.get(name) != recorded[name])
     if changed:
         raise CheckpointError(
-            f"the data behind {', '.join(changed)} changed since this run began, so it cannot continue; "
-            f"put the old data back, or delete the run directory"
+            f"what this run began with has changed ({', '.join(changed)}), so it cannot continue; "
+            f"put back what was there, or delete the run directory"
         )
 
 
@@ -271,6 +269,7 @@ def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
         "labels": prepared.labels,
         "columns": prepared.columns.model_dump(),
         "fingerprints": prepared.fingerprints,
+        "teacher": prepared.teaching.measured["figures"] if prepared.teaching else {},
         "parameters": sum(parameter.numel() for parameter in prepared.parts.model.parameters()),
         "versions": versions(),
         "git": git_state(),
@@ -305,6 +304,15 @@ def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
         names = " and ".join(asset.location for asset in found.stand_ins)
         lines.append(f"STAND-INS: {names}, {why}; the figures say nothing about {found.stand_ins[0].asked}")
     return lines
+
+
+def _tokenizer(found: Preflight, source: Asset, wanted: Model, raw: RawData) -> PreTrainedTokenizerBase:
+    """The model's own, or as named. An embedded student takes its teacher's, so that the two read alike."""
+    teacher, chosen = found.teacher, found.resolved.settings.teacher
+    if source.source == "embedded" and not wanted.tokenizer and teacher and teacher.source != "embedded":
+        its = Model(name=teacher.location, revision=chosen.revision, trust_remote_code=chosen.trust_remote_code)
+        return load_tokenizer(teacher, its, [], "teacher.name")
+    return load_tokenizer(source, wanted, _training_texts(raw) if source.source == "embedded" else [])
 
 
 def _training_texts(raw: RawData) -> list[str]:

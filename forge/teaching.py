@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,33 +62,32 @@ class Teaching:
     cache: TeacherCache | None
     fields: list[Field]
     wanted: Wanted
+    measured: dict[str, Any] = field(default_factory=dict)  # by `check`
 
-    def begin(self, emit: Sink) -> dict[str, float]:
-        """Measure the teacher, fill its cache or load it, and hand it to the objective. Before the first step.
+    def check(self) -> str:
+        """Measure the teacher, or remember what was measured, and refuse a bad one; the line for the log.
 
-        Returns the teacher's figures on the first validation split.
+        Nothing is written yet, so a refused teacher leaves no run behind.
         """
+        known = _remembered(self.cache, self.found)
+        self.measured = known or self.found.measure()
+        return _judge(self.measured, self.found)
+
+    def begin(self, emit: Sink) -> None:
+        """Fill the cache or load the teacher, and hand it to the objective. Before the first step."""
         found, cache = self.found, self.cache
-        missing = cache.missing(self.fields).shards if cache else ()
-        figures = _remembered(cache, found)
-        if figures is None or cache is None or missing:
-            found.load()
-        if figures is None:
-            figures = found.measure()
-        _judge(figures, found, emit)
         if cache is None:
             self.objective.learn_from(OnlineTeacher(found.load(), self.wanted, found.order))
-            return dict(figures["figures"])
+            return
         with found.accelerator.main_process_first():
             if found.accelerator.is_local_main_process:
                 self._fill(cache, emit)
-                _remember(cache, found, figures)
+                _remember(cache, found, self.measured)
         found.forget()
         emit(
             Notice(f"teacher cache: full, {cache.size() / 1e6:,.1f} MB in {cache.folder}; no teacher runs in training")
         )
         self.objective.learn_from(CachedTeacher(cache.open(self.fields), self.wanted, found.stacks))
-        return dict(figures["figures"])
 
     def fingerprints(self) -> dict[str, str]:
         """What the teacher is, to refuse a run that continues with another."""
@@ -361,13 +360,13 @@ def _record(cache: TeacherCache, found: _Found) -> Path:
     return cache.folder / f"measured-{encoded_mark(found.validation)[:12]}.json"
 
 
-def _judge(measured: dict[str, Any], found: _Found, emit: Sink) -> None:
+def _judge(measured: dict[str, Any], found: _Found) -> str:
     """Say how good the teacher is, and refuse one whose outputs are in another order than its labels say."""
     figures, examples, best = measured["figures"], measured["examples"], measured["best"]
     shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-    emit(Notice(f"teacher: {found.asset.describe()} on validation:  {shown}  ({examples} examples)"))
+    line = f"teacher: {found.asset.describe()} on validation:  {shown}  ({examples} examples)"
     if found.untrained:
-        return
+        return line
     accuracy, labels = figures["accuracy"], found.task.labels
     # Three standard errors more than a quarter: chance does not do that.
     if best["accuracy"] - accuracy > 0.25 + 1.5 / examples**0.5:
@@ -380,6 +379,7 @@ def _judge(measured: dict[str, Any], found: _Found, emit: Sink) -> None:
     least = found.settings.teacher.min_accuracy
     if least is not None and accuracy < least:
         raise UserError(f"teacher.min_accuracy: {found.name} reaches {accuracy:.4f} on validation, less than {least}")
+    return line
 
 
 def _shown(settings: Settings) -> str:

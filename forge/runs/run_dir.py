@@ -92,11 +92,6 @@ class RunDirectory:
             write_json(self.path / METADATA, record)
             _point_latest(self.path)
 
-    def add_facts(self, facts: Mapping[str, Any]) -> None:
-        """Write down what was found out after the metadata, such as how good the teacher is."""
-        with storage_errors(f"writing {METADATA}"):
-            write_json(self.path / METADATA, self.metadata() | dict(facts))
-
     def end_life(self, why: str) -> None:
         """Note when and why this life ended."""
         record = self.metadata()

@@ -73,7 +73,7 @@ def tokenizer_mark(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def encoded_mark(data: Dataset) -> str:
     """What an encoded data set is, by content: ids, labels and their order."""
-    table = data.with_format("arrow")[:]
+    table = data.with_format("arrow")[:].combine_chunks()
     content = hashlib.sha256()
     for name in sorted(table.column_names):
         for chunk in table.column(name).chunks:

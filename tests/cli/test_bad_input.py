@@ -79,7 +79,7 @@ def test_yaml_that_cannot_be_taken(
         ("train.learning_rate=fast", "number"),
         ("train.precision=fp8", "fp16"),
         ("train.lr=1e-4", "train.learning_rate"),
-        ("alpha=0.5", "distillation"),
+        ("alpha=1.5", "at most 1"),
         ("train.precision=fp16", "GPU"),
         ("data.name=embedded/snli", "embedded/nli"),
         ("model.name=embedded/huge-bert", "embedded/tiny-bert"),

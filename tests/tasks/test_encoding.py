@@ -253,7 +253,6 @@ def test_the_mark_of_encoded_data_sees_where_one_text_ends():
     )
 
 
-@pytest.mark.xfail(strict=True, reason="the mark is taken chunk by chunk, and a file is cut into other chunks")
 def test_the_mark_of_encoded_data_does_not_depend_on_how_it_is_cut_into_chunks():
     whole = _changed()
     assert encoded_mark(concatenate_datasets([whole.select([0]), whole.select([1, 2])])) == encoded_mark(whole)

@@ -49,10 +49,14 @@ class Masks:
         return self._batch["attention_mask"].bool()
 
 
-def count(batch: Batch, stacks: Mapping[str, Stack]) -> dict[str, float]:
-    """How much of each unit a micro-batch holds; computed on the CPU, before the batch is moved."""
+def count(batch: Batch, stacks: Mapping[str, Stack], causal: bool = False) -> dict[str, float]:
+    """How much of each unit a micro-batch holds; computed on the CPU, before the batch is moved.
+
+    `causal`: logits are about the next token, so no logits are about the first one's label.
+    """
     masks = Masks(batch, stacks)
-    counts = {"labels": float(masks.labels.sum()), "examples": float(masks.examples_B.sum())}
+    labels = masks.labels[:, 1:] if causal else masks.labels
+    counts = {"labels": float(labels.sum()), "examples": float(masks.examples_B.sum())}
     lengths = {stack: masks.tokens(stack).sum(1).double() for stack in stacks}
     for stack, described in stacks.items():
         lengths_B = lengths[stack]

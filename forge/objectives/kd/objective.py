@@ -14,7 +14,7 @@ from forge.objectives.kd.masks import Masks, count
 from forge.objectives.kd.outputs import Outputs
 from forge.objectives.kd.table import extras
 from forge.objectives.kd.teacher import CachedTeacher, OnlineTeacher, Wanted
-from forge.objectives.kd.terms import Comparison, Term
+from forge.objectives.kd.terms import Comparison, Response, Term
 from forge.objectives.sft import SFT
 from forge.tasks.base import Batch, forward
 
@@ -43,6 +43,7 @@ class KD(Objective):
         self.task, self.alpha, self.terms, self.norms_every = task, alpha, list(terms), norms_every
         self._teacher: OnlineTeacher | CachedTeacher | None = None
         self._stacks = stacks
+        self._causal = any(isinstance(term, Response) and term.causal for term in terms)
         self.extra = extras(self.terms)
         self.wants_balance = balanced
         self._scales = dict.fromkeys((term.name for term in terms), 1.0)
@@ -57,7 +58,7 @@ class KD(Objective):
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Valid labels, examples, tokens and pairs of query and key."""
-        return count(batch, self._stacks) if self._stacks else self.task.counts(batch)
+        return count(batch, self._stacks, self._causal)
 
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
         """Forward of both models, then every term in fp32."""
