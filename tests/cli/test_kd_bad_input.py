@@ -411,9 +411,6 @@ def test_a_teacher_whose_names_lie_is_refused_and_told_the_right_order(refused, 
         f"teacher.labels: the outputs of {lying} are not in the order {', '.join(wrong)}: accuracy 0."
     )
     assert line.endswith(f"but 1.000 as {', '.join(right)}; set teacher.labels: [{', '.join(right)}]")
-    state = json.loads((only_run(tmp_path) / "training_state.json").read_text())
-    assert state["status"] == "failed"
-    assert not list(only_run(tmp_path).glob("checkpoint-*"))
     taken = KL | embedded | {"teacher": {"name": str(lying), "labels": right}}
     assert forge("--config", settle(world, tmp_path / "told", taken)) == 0
 
