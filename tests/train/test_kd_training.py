@@ -228,7 +228,7 @@ def test_with_a_full_cache_no_teacher_is_loaded(
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a teacher was loaded")
 
-    monkeypatch.setattr("forge.teaching.load_classifier", refuse)
+    monkeypatch.setattr("forge.teaching.found.load_classifier", refuse)
     before = cached(calm)
     root = {"distill": {"cache": {"dir": str(calm / "runs" / "teacher_cache")}}}
     run = run_of(tmp_path, data, root, {"train": {"learning_rate": 2e-3}})

@@ -1,36 +1,29 @@
-"""From `teacher:` and `distill:` to a distillation objective: find, check, measure, and remember in the cache.
+"""From `teacher:` and `distill:` to a distillation objective: what can fail, before anything is written.
 
-`prepare_teaching` does what can fail before anything is written; `Teaching.begin` does what takes time, once the run
-has a log to tell of it.
+Then `Teaching.begin` does what takes time, once the run has a log to tell of it.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from forge.config.schema import Loss, Model, Settings
+from forge.config.schema import Loss, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.events import Notice, Sink
 from forge.core.hashing import digest
-from forge.core.io import write_json
 from forge.models.capture import Stack, layout
-from forge.models.embedded import MAX_POSITIONS
-from forge.models.identity import architecture_of, weights_sha256
-from forge.models.load import load_classifier, load_tokenizer, longest_input, peek, trained_labels
+from forge.models.identity import architecture_of
 from forge.objectives.kd.cache import TeacherCache, describe_difference
 from forge.objectives.kd.objective import KD, read_sites
 from forge.objectives.kd.shard import CacheError, Field
@@ -40,16 +33,13 @@ from forge.objectives.sft import SFT
 from forge.tasks.base import TaskData
 from forge.tasks.classification import ClassificationTask
 from forge.tasks.encoding import encoded_mark, tokenizer_mark
-from forge.tasks.labels import LabelPlan, order_in, plan_teacher_labels
-from forge.tasks.metrics.classification import better_order, score_classification
+from forge.teaching.found import FoundTeacher, find_teacher
+from forge.teaching.measure import judge, remember, remembered
 from forge.train.batching import BatchPlan
-from forge.train.evaluate import infer
 
-TEACHER_SEED = 0  # of weights that are drawn: a stand-in, or the control with a teacher that knows nothing
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 GIGABYTE = 1e9
 REPORT_SECONDS = 10.0
-PROBES = 200  # texts that two tokenizers must cut alike
 
 
 @dataclass
@@ -58,7 +48,7 @@ class Teaching:
 
     objective: KD
     header: str
-    found: _Found
+    found: FoundTeacher
     cache: TeacherCache | None
     fields: list[Field]
     wanted: Wanted
@@ -69,9 +59,9 @@ class Teaching:
 
         Nothing is written yet, so a refused teacher leaves no run behind.
         """
-        known = _remembered(self.cache, self.found)
+        known = remembered(self.cache, self.found)
         self.measured = known or self.found.measure()
-        return _judge(self.measured, self.found)
+        return judge(self.measured, self.found)
 
     def begin(self, emit: Sink) -> None:
         """Fill the cache or load the teacher, and hand it to the objective. Before the first step."""
@@ -82,7 +72,7 @@ class Teaching:
         with found.accelerator.main_process_first():
             if found.accelerator.is_local_main_process:
                 self._fill(cache, emit)
-                _remember(cache, found, self.measured)
+                remember(cache, found, self.measured)
         found.forget()
         emit(
             Notice(f"teacher cache: full, {cache.size() / 1e6:,.1f} MB in {cache.folder}; no teacher runs in training")
@@ -110,63 +100,6 @@ class Teaching:
             emit(Notice(f"teacher cache: {damage}; it was made again", "warning"))
 
 
-@dataclass
-class _Found:
-    """The teacher as found, before and after it is loaded."""
-
-    settings: Settings
-    asset: Asset
-    model: Model
-    labels: list[str]  # in the teacher's own order
-    order: list[int] | None  # output of the teacher for each of the data's labels; None where the orders agree
-    tokenizer: PreTrainedTokenizerBase
-    task: ClassificationTask  # encodes and collates as the teacher reads
-    train: Dataset
-    validation: Dataset
-    accelerator: Accelerator
-    stacks: dict[str, Stack]
-    _loaded: PreTrainedModel | None = None
-
-    @property
-    def name(self) -> str:
-        """As the configuration names it."""
-        return str(self.settings.teacher.name)
-
-    @property
-    def untrained(self) -> bool:
-        """Whether its weights are drawn, so that its answers mean nothing."""
-        return self.asset.source == "embedded" or self.model.init == "random"
-
-    @cached_property
-    def weights_mark(self) -> str:
-        """A digest of the weights and of what its outputs mean."""
-        drawn = f"{self.asset.location} drawn from seed {TEACHER_SEED}"
-        weights = drawn if self.untrained else weights_sha256(Path(self.asset.location))
-        return digest([weights, self.labels, self.order])
-
-    def load(self) -> PreTrainedModel:
-        """The frozen network on the run's device, loaded once."""
-        if self._loaded is None:
-            plan = LabelPlan(self.labels, keep_head=True)
-            model = load_classifier(self.asset, self.model, plan, self.tokenizer, TEACHER_SEED, "teacher.name")
-            self._loaded = model.to(self.accelerator.device).eval().requires_grad_(False)
-        return self._loaded
-
-    def forget(self) -> None:
-        """Give back the memory of a teacher that will not be asked again."""
-        self._loaded = None
-
-    def measure(self) -> dict[str, Any]:
-        """Its figures on the first validation split, and what they would be with its outputs in their best order."""
-        size = self.settings.evaluate.batch_size
-        logits_NC = np.stack(infer(self.accelerator, self.task, self.load(), self.validation, size))
-        logits_NC = logits_NC if self.order is None else logits_NC[:, self.order]
-        labels_N = np.asarray(self.validation["label"][: len(logits_NC)])
-        figures = dict(score_classification(logits_NC, labels_N, self.task.labels).figures)
-        accuracy, order = better_order(logits_NC, labels_N)
-        return {"figures": figures, "examples": len(labels_N), "best": {"accuracy": accuracy, "order": order}}
-
-
 @dataclass(frozen=True)
 class Student:
     """What of a run is there before its objective."""
@@ -187,7 +120,7 @@ def prepare_teaching(
 
     `filling`: the cache is to be made now, so it need not be there yet.
     """
-    found = _find(settings, asset, student, accelerator)
+    found = find_teacher(settings, asset, student.task, student.data, student.encode, accelerator)
     losses = settings.distill.losses()
     responses = only_responses(losses)
     if settings.teacher.tokenizer == "own" and not responses:
@@ -215,37 +148,6 @@ def prepare_teaching(
     return Teaching(objective, header, found, cache, asked, wanted)
 
 
-def _find(settings: Settings, asset: Asset, student: Student, accelerator: Accelerator) -> _Found:
-    task, data = student.task, student.data
-    chosen = settings.teacher
-    model = Model(
-        name=asset.location,
-        revision=chosen.revision,
-        init=chosen.init,
-        labels=chosen.labels,
-        trust_remote_code=chosen.trust_remote_code,
-    )
-    config = peek(asset, model, "teacher.name")
-    longest = longest_input(config) if config else MAX_POSITIONS
-    if longest and task.max_length > longest:
-        raise UserError(f"data.max_length is {task.max_length}, but the teacher reads at most {longest} tokens")
-    names, has_head = trained_labels(config, model, "teacher")
-    labels = list(task.labels)
-    if asset.source != "embedded" and chosen.init == "pretrained":
-        labels = plan_teacher_labels(task.labels, names, has_head, asset.asked, bool(chosen.labels))
-    order = order_in(task.labels, labels)
-    own = task.tokenizer if asset.source == "embedded" else load_tokenizer(asset, model, [], "teacher.name")
-    reads, splits = task, data
-    if chosen.tokenizer == "own":
-        reads = ClassificationTask(task.labels, own, task.max_length)
-        splits = student.encode(reads)
-    else:
-        _check_tokenizers(task.tokenizer, own, asset.asked)
-    assert splits.train is not None
-    validation = next(iter(splits.validation.values()))
-    return _Found(settings, asset, model, labels, order, own, reads, splits.train, validation, accelerator, {})
-
-
 def _stacks(model: nn.Module, losses: Mapping[str, Loss], whose: str) -> dict[str, Stack]:
     """The layers that feature and attention losses compare."""
     try:
@@ -253,27 +155,6 @@ def _stacks(model: nn.Module, losses: Mapping[str, Loss], whose: str) -> dict[st
     except UserError as error:
         named = ", ".join(f"distill.{name}" for name in losses if LOSSES[name].family != "response")
         raise UserError(f"{named}: the {whose}'s architecture {error}") from error
-
-
-def _check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, name: str) -> None:
-    if tokenizer_mark(student) == tokenizer_mark(teacher):
-        return
-    mine, its = student.get_vocab(), teacher.get_vocab()
-    if mine != its:
-        shared = sum(1 for token, number in its.items() if mine.get(token) == number)
-        difference = f"{len(mine):,} and {len(its):,} tokens, {shared:,} of them the same"
-    else:
-        words = [token for token in sorted(mine) if token.isalnum()]
-        words = words[:: max(1, len(words) // PROBES)]
-        texts = [text for word in words for text in (word, word.title(), f"{word}é")]  # casing and accents too
-        differing = [text for text in texts if student(text, text)["input_ids"] != teacher(text, text)["input_ids"]]
-        if not differing:
-            return
-        difference = f"the same tokens, but they cut '{differing[0]}' differently"
-    raise UserError(
-        f"teacher.name: {name} has another tokenizer than the student ({difference}); take a student with the "
-        "teacher's tokenizer (model.tokenizer), or set teacher.tokenizer: own and use response losses only"
-    )
 
 
 def _check_groups(settings: Settings, plan: BatchPlan) -> None:
@@ -293,7 +174,7 @@ def _check_groups(settings: Settings, plan: BatchPlan) -> None:
             )
 
 
-def _cache(found: _Found, asked: list[Field], settings: Settings, student: Student) -> TeacherCache | None:
+def _cache(found: FoundTeacher, asked: list[Field], settings: Settings, student: Student) -> TeacherCache | None:
     """The cache that this run uses, or None. What decides is known before the first step and never changes."""
     chosen = settings.distill.cache
     must = chosen.mode in {"on", "require"} or settings.teacher.tokenizer == "own"
@@ -313,7 +194,7 @@ def _cache(found: _Found, asked: list[Field], settings: Settings, student: Stude
     return cache
 
 
-def _identity(found: _Found, settings: Settings) -> dict[str, str | int]:
+def _identity(found: FoundTeacher, settings: Settings) -> dict[str, str | int]:
     data = settings.data
     return {
         "teacher_name": found.asset.location if found.asset.source == "embedded" else found.name,
@@ -328,7 +209,7 @@ def _identity(found: _Found, settings: Settings) -> dict[str, str | int]:
     }
 
 
-def _not_full(found: _Found, cache: TeacherCache) -> UserError:
+def _not_full(found: FoundTeacher, cache: TeacherCache) -> UserError:
     other = describe_difference(cache.folder.parent, cache.identity)
     why = (
         f"it is stale: {other}" if other else f"there is none in {cache.folder}, or a part of it is missing or damaged"
@@ -337,49 +218,6 @@ def _not_full(found: _Found, cache: TeacherCache) -> UserError:
         f"distill.cache.mode: require, but the cache of {found.name} cannot be used: {why}; "
         "fill it with `forge.py prepare --config …` where the teacher is"
     )
-
-
-def _remembered(cache: TeacherCache | None, found: _Found) -> dict[str, Any] | None:
-    """What was measured of the teacher when its cache was filled; None where it must be measured."""
-    if cache is None:
-        return None
-    try:
-        known: dict[str, Any] = json.loads(_record(cache, found).read_text(encoding="utf-8"))
-        return known if {"figures", "examples", "best"} <= set(known) else None
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _remember(cache: TeacherCache, found: _Found, figures: dict[str, Any]) -> None:
-    path = _record(cache, found)
-    if not path.is_file():
-        write_json(path, figures)
-
-
-def _record(cache: TeacherCache, found: _Found) -> Path:
-    return cache.folder / f"measured-{encoded_mark(found.validation)[:12]}.json"
-
-
-def _judge(measured: dict[str, Any], found: _Found) -> str:
-    """Say how good the teacher is, and refuse one whose outputs are in another order than its labels say."""
-    figures, examples, best = measured["figures"], measured["examples"], measured["best"]
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-    line = f"teacher: {found.asset.describe()} on validation:  {shown}  ({examples} examples)"
-    if found.untrained:
-        return line
-    accuracy, labels = figures["accuracy"], found.task.labels
-    # Three standard errors more than a quarter: chance does not do that.
-    if best["accuracy"] - accuracy > 0.25 + 1.5 / examples**0.5:
-        names = [labels[place] for place in best["order"]]
-        own = names if found.order is None else [names[found.order.index(output)] for output in range(len(names))]
-        raise UserError(
-            f"teacher.labels: the outputs of {found.name} are not in the order {', '.join(found.labels)}: accuracy "
-            f"{accuracy:.3f}, but {best['accuracy']:.3f} as {', '.join(own)}; set teacher.labels: [{', '.join(own)}]"
-        )
-    least = found.settings.teacher.min_accuracy
-    if least is not None and accuracy < least:
-        raise UserError(f"teacher.min_accuracy: {found.name} reaches {accuracy:.4f} on validation, less than {least}")
-    return line
 
 
 def _shown(settings: Settings) -> str:
