@@ -77,7 +77,8 @@ def _curves(steps: Records, evaluations: Records, teacher: Mapping[str, Any]) ->
     figure, axes = _three_axes()
     if teacher:
         axes[1].axhline(teacher["accuracy"], color="gray", linestyle="--", linewidth=1, label="teacher")
-    axes[0].plot([r["step"] for r in steps], [r["loss"] for r in steps], label="train")
+    shown = "task" if "task" in steps[0] else "loss"  # of a distillation loss, the term that validation has too
+    axes[0].plot([r["step"] for r in steps], [r[shown] for r in steps], label="train")
     for split in splits:
         rows = [record for record in evaluations if record["split"] == split]
         axes[0].plot([r["step"] for r in rows], [r["loss"] for r in rows], "o-", markersize=3, label=split)
