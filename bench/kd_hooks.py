@@ -151,7 +151,7 @@ def main() -> None:
     if chosen.side:
         side(chosen.side, chosen.layers, chosen.length, chosen.steps)
         return
-    rounds, lengths = (1, LENGTHS[:1]) if chosen.quick else (3, LENGTHS)
+    rounds, lengths = (1, LENGTHS[:1]) if chosen.quick else (2, LENGTHS)
     lines = [
         "| attention compared on | tokens | hooks and SDPA, CPU ms a step | eager, CPU ms | eager over hooks, CPU: median (min – max) | "
         "hooks and SDPA, peak MB over start | eager, peak MB | ratio of memory |",
@@ -159,7 +159,7 @@ def main() -> None:
     ]
     for layers in PAIRS:
         for length in lengths:
-            lines.append(measure(layers, length, 1 if chosen.quick else 3, rounds))
+            lines.append(measure(layers, length, 1 if chosen.quick else 2, rounds))
             print(lines[-1], flush=True)
     text = "\n".join(lines) + (
         f"\n\n{rounds} rounds, one thread. Teacher BERT 6 × 384, student 3 × 384, 12 heads, {BATCH} texts of half to "
