@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support import TINY, forge, metrics, only_run, write_config
+from support import TINY, fingerprint, forge, metrics, only_run, write_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from forge.core.errors import DivergedError
 from forge.objectives.sft import SFT
+from forge.train.checkpoint import CheckpointStore
 from forge.train.loop import Trainer
 
 WORDS = ["red", "blue", "green", "warm", "cold", "old", "new", "big"]
@@ -255,3 +257,24 @@ def test_metadata_says_what_the_run_was(tmp_path: Path, monkeypatch: pytest.Monk
     for path in run.rglob("*"):
         assert not path.is_file() or b"hf_canary_secret" not in path.read_bytes(), path
     assert TINY["task"] == metadata["config"]["task"]
+
+
+def test_a_run_cut_off_before_its_last_pruning_prunes_when_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"train": {"max_steps": 6}, "evaluate": {"every": 6}, "checkpoint": {"every": 1}}
+    assert forge("--config", write_config(tmp_path / "calm", settings)) == 0
+    prune = CheckpointStore.prune
+
+    def cut_off(store: CheckpointStore, step: int, protect: Collection[str]) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+        prune(store, step, protect)
+
+    config = write_config(tmp_path / "cut", settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointStore, "prune", cut_off)
+        assert forge("--config", config) != 0
+    assert len(list(only_run(tmp_path / "cut").glob("checkpoint-*"))) == 3
+    assert forge("--config", config) == 0
+    assert fingerprint(only_run(tmp_path / "cut")) == fingerprint(only_run(tmp_path / "calm"))
