@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from forge.config.schema import Columns, Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
-from forge.core.events import Event, Notice, Sink, fan_out
+from forge.core.events import Notice, Sink, fan_out
 from forge.models.load import (
     as_saved,
     check_length,
@@ -104,7 +104,7 @@ def train(found: Preflight, command: Sequence[str]) -> None:
             for line in found.resolved.warnings:
                 emit(Notice(line, "warning"))
             if prepared.teaching:
-                prepared.teaching.begin(emit if main else _unheard)
+                prepared.teaching.begin(emit)
             trainer = Trainer(prepared.parts, emit, checkpoint)
             trainer.run()
             trainer.measure_best()
@@ -222,10 +222,6 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bars()
     warnings.filterwarnings("ignore", message=".*(pin_memory|lr_scheduler).*")
-
-
-def _unheard(_: Event) -> None:
-    """Only the main process reports."""
 
 
 def _claim(run: RunDirectory, prepared: Prepared, settings: Settings) -> None:

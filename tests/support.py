@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -77,17 +78,35 @@ def fingerprint(run: Path) -> dict[str, Any]:
     return {"state": state, "metrics": metrics(run), "files": files, "checkpoints": names}
 
 
+def on_two_processes(config: Path) -> None:
+    """A run on two processes of this machine, to its end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    done = subprocess.run(
+        [*launch, "forge.py", "--config", str(config)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+
+
 class Lives:
     """Starts Forge again and again from a process that has its imports behind it; a life can be killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: str = __file__) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__)), "serve"],
+            [sys.executable, server, "serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
         )
         assert self._read() == "ready"
 

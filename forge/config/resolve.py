@@ -133,9 +133,8 @@ def _without_effect(settings: Settings, origins: Mapping[str, Origin]) -> Iterat
         idle = [name for name in made if name.startswith(("teacher.", "distill."))]
         why = "alpha is 0.0"
     else:
-        losses = settings.distill.losses()
-        idle = [name for name in made if name.split(".")[1:2] and name.split(".")[1] in set(LOSS_NAMES) - set(losses)]
-        idle = [name for name in idle if name.startswith("distill.") and not name.endswith(".weight")]
+        left_out = tuple(f"distill.{loss}." for loss in LOSS_NAMES if loss not in settings.distill.losses())
+        idle = [name for name in made if name.startswith(left_out) and not name.endswith(".weight")]
         why = "its loss has weight 0"
     if idle:
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""

@@ -16,9 +16,8 @@ EXTRA_FILE = "extra.safetensors"  # what an objective trains along with the mode
 STATE_FILE = "trainer_state.json"
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_LIST = "tokenizer_files.json"
-RESUME_ONLY = frozenset(
-    {MANIFEST, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST}
-)  # what using the model does not need
+RESUME_ONLY = frozenset({MANIFEST, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
+"""What using the model does not need."""
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:

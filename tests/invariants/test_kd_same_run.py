@@ -7,8 +7,6 @@ import json
 import os
 import random
 import shutil
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, Lives, fingerprint, forge, merged, metrics, only_run, write_config
+from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
 
 KILLS, KILLS_WHILE_FILLING = 50, 10
 MOST_LIVES = 5 * KILLS
@@ -48,15 +46,7 @@ class WarmLives(Lives):
     """Lives of distillation runs, whose libraries the server imports before the first; killed when and where asked."""
 
     def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__)), "serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-        )
-        assert self._read() == "ready"
+        super().__init__(__file__)
 
     def run_until(self, arguments: list[str], reached: Callable[[], bool], then: float, patience: float) -> int:
         """One life, killed so many seconds after `reached`, or when that takes too long. Returns its wait status."""
@@ -192,20 +182,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     settings = merged(merged(DISTILLED, write_data(tmp_path / "data")), change)
     assert forge("--config", write_config(tmp_path / "one", settings)) == 0
     config = write_config(tmp_path / "two", settings)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    done = subprocess.run(
-        [*launch, "forge.py", "--config", str(config)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2_000:]
+    on_two_processes(config)
     log = (only_run(tmp_path / "two") / "output.log").read_text()
     assert "2 process(es)" in log
     assert log.count("no teacher runs in training") == 1

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, Lives, fingerprint, forge, metrics, only_run, write_config
+from support import Lives, fingerprint, forge, metrics, on_two_processes, only_run, write_config
 
 KILLS = 20
 KILL_RUN = {
@@ -98,20 +94,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     }
     assert forge("--config", write_config(tmp_path / "one", change)) == 0
     config = write_config(tmp_path / "two", change)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    done = subprocess.run(
-        [*launch, "forge.py", "--config", str(config)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2_000:]
+    on_two_processes(config)
     assert "2 process(es)" in (only_run(tmp_path / "two") / "output.log").read_text()
     _assert_same_losses(tmp_path / "one", tmp_path / "two", 1e-6)
 

@@ -37,7 +37,7 @@ def attention_kl(
 
 
 class _FrozenTeacher(torch.autograd.Function):
-    """The same with its gradient written out, ∂/∂S^s = A^s − A^t: backward keeps one map a layer in place of five."""
+    """The same with its gradient written out, ∂/∂S^s = A^s − A^t: backward keeps one map a layer, not several."""
 
     @staticmethod
     def forward(ctx: Any, student_BHQK: torch.Tensor, teacher_BHQK: torch.Tensor, mask_B1QK: torch.Tensor) -> Any:
