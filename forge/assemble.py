@@ -38,10 +38,11 @@ from forge.objectives.sft import SFT
 from forge.preflight import Preflight
 from forge.runs.console import make_console
 from forge.runs.facts import git_state, hardware, job, versions
+from forge.runs.lines import duration
 from forge.runs.report import write_report
 from forge.runs.run_dir import RunDirectory, check_room, outcome
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile
-from forge.runs.trackers import Tracker, make_trackers
+from forge.runs.trackers import make_trackers
 from forge.tasks.base import TaskData
 from forge.tasks.classification import ClassificationTask, label_names
 from forge.tasks.labels import plan_labels
@@ -51,6 +52,7 @@ from forge.teaching import Student, Teaching, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
 from forge.train.loop import Parts, Trainer, total_steps
+from forge.train.signals import StopRequest
 
 CHECKPOINT_COPIES = 3  # weights, and Adam's two moments
 
@@ -68,8 +70,9 @@ class Prepared:
     teaching: Teaching | None
 
 
-def train(found: Preflight, command: Sequence[str]) -> None:
+def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = None) -> None:
     """Run to the end, or continue and run to the end. Raises what went wrong after writing it down."""
+    stop = stop or StopRequest()
     quiet_libraries()
     settings = found.resolved.settings
     accelerator = make_accelerator(settings)
@@ -88,14 +91,8 @@ def train(found: Preflight, command: Sequence[str]) -> None:
         state_file = StateFile(found.run)
         if main:
             stack.callback(found.run.release)
-            facts = _facts(found, prepared)
-            found.run.begin_life(facts, job() | {"command": list(command)})
-            log, metrics, console = OutputLog(found.run), MetricsLog(found.run), make_console()
-            trackers = _trackers(found, settings)
-            for tracker in trackers:
-                stack.callback(tracker.close)
-            sinks = [log, metrics, state_file, *trackers, console]
-            stack.enter_context(console)
+            found.run.begin_life(_facts(found, prepared), job() | {"command": list(command)})
+            sinks = _open_sinks(found, state_file, stack)
         emit = fan_out(*sinks)
         failure: BaseException | None = None
         try:
@@ -103,9 +100,12 @@ def train(found: Preflight, command: Sequence[str]) -> None:
                 emit(Notice(line))
             for line in found.resolved.warnings:
                 emit(Notice(line, "warning"))
+            stop.saves = True
+            if left := stop.heed_time_limit(settings.run.stop_early):
+                emit(Notice(f"this job ends in {duration(left)}; the run saves and leaves in time"))
             if prepared.teaching:
-                prepared.teaching.begin(emit)
-            trainer = Trainer(prepared.parts, emit, checkpoint)
+                prepared.teaching.begin(emit, stop)
+            trainer = Trainer(prepared.parts, emit, checkpoint, stop)
             trainer.run()
             trainer.measure_best()
         except BaseException as error:
@@ -242,8 +242,15 @@ def _refuse_changed_data(recorded: dict[str, str], current: dict[str, str]) -> N
         )
 
 
-def _trackers(found: Preflight, settings: Settings) -> list[Tracker]:
-    return make_trackers(list(settings.log.sinks), found.run.path, found.resolved.name, found.resolved.as_dict())
+def _open_sinks(found: Preflight, state_file: StateFile, stack: ExitStack) -> list[Sink]:
+    """Files, trackers and terminal, closed with the stack."""
+    resolved = found.resolved
+    trackers = make_trackers(list(resolved.settings.log.sinks), found.run.path, resolved.name, resolved.as_dict())
+    for tracker in trackers:
+        stack.callback(tracker.close)
+    console = make_console()
+    stack.enter_context(console)
+    return [OutputLog(found.run), MetricsLog(found.run), state_file, *trackers, console]
 
 
 def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:

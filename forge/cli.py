@@ -8,9 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError
 from forge.core.version import VERSION
+
+if TYPE_CHECKING:
+    from forge.train.signals import StopRequest
 
 EXIT_INTERRUPTED = 130
 EXIT_INTERNAL = 1
@@ -21,7 +25,7 @@ Verb = Callable[[argparse.Namespace, list[str]], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code (0 done, 2 bad input, 3 checkpoint, 4 diverged, 5 disk)."""
+    """Run one command line; returns the exit code (0 done, 2 bad input, 3 checkpoint, 4 diverged, 5 disk, 75 saved)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -121,6 +125,14 @@ def _add_config_verb(made: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace, overrides: list[str]) -> int:
+    from forge.train.signals import follow_launcher, listening
+
+    with listening() as stop:
+        follow_launcher()
+        return _train_heeding(stop, options, overrides)
+
+
+def _train_heeding(stop: StopRequest, options: argparse.Namespace, overrides: list[str]) -> int:
     from forge.config import resolve
     from forge.preflight import completed_run, preflight
 
@@ -133,7 +145,7 @@ def _train(options: argparse.Namespace, overrides: list[str]) -> int:
         if not run.completed:
             from forge.assemble import train
 
-            train(found, sys.argv)
+            train(found, sys.argv, stop)
             if main_process:
                 _print_outputs(run.path)
             return EXIT_DONE

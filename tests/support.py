@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,18 @@ class Lives:
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
         )
         assert self._read() == "ready"
+
+    def signalled(self, arguments: list[str], number: int, reached: Callable[[], bool], then: float) -> int:
+        """One life whose whole process group, workers included, gets a signal so long after `reached`."""
+        self._write(json.dumps(arguments))
+        pid = int(self._read())
+        deadline = time.monotonic() + 60
+        while not reached() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(then)
+        os.killpg(pid, number)
+        self._write("wait")
+        return int(self._read())
 
     def run(self, arguments: list[str], kill_after: float | None = None) -> int:
         """One life; killed with SIGKILL after so many seconds unless it ends before. Returns its wait status."""

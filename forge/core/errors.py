@@ -5,7 +5,8 @@
     │   └── ConfigError   2  the same, with every problem of a configuration in one pass
     ├── CheckpointError   3  no good checkpoint to continue from
     ├── DivergedError     4  the loss or a gradient is not finite
-    └── StorageError      5  the disk is full or cannot be written
+    ├── StorageError      5  the disk is full or cannot be written
+    └── StoppedError     75  asked to stop, saved: the same command continues
 
 A ForgeError is shown as its message alone; a traceback appears only with ``--debug``.
 """
@@ -68,3 +69,9 @@ class StorageError(ForgeError):
     """The disk is full or not writable; what was saved before is still good."""
 
     exit_code = 5
+
+
+class StoppedError(ForgeError):
+    """The run was asked to stop and did, with everything saved: the same command continues."""
+
+    exit_code = EXIT_SAVED_RUN_ME_AGAIN

@@ -6,17 +6,17 @@ metrics.jsonl, checkpoint-N/ and report.html. The same settings give the same di
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from forge.core.errors import ForgeError, UserError
+from forge.core.errors import ForgeError, StoppedError, UserError
 from forge.core.io import storage_errors, to_json, write_json
+from forge.runs.lock import RunLock
 
 METADATA = "run_metadata.json"
 STATE = "training_state.json"
@@ -34,7 +34,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lock = RunLock(path / LOCK)
 
     @property
     def exists(self) -> bool:
@@ -61,28 +61,17 @@ class RunDirectory:
         except UserError:
             return {}
 
-    def claim(self) -> None:
-        """Make the directory and lock it against a second process. Raises UserError, leaving nothing behind."""
-        created = _first_missing(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            if created and created.exists():
-                shutil.rmtree(created, ignore_errors=True)
-            raise UserError(f"run.dir: cannot write to {self.path}: {os.strerror(error.errno or 0)}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            self._lock = None
-            raise UserError(f"{self.path}  is in use by another process; wait for it, or stop it") from error
+    def claim(self, patience_s: float | None = None, say: Callable[[str], None] | None = None) -> None:
+        """Make the directory and lock it, as `RunLock.take` does. Raises UserError, leaving nothing behind."""
+        self._lock.take(patience_s, say)
 
     def release(self) -> None:
         """Let go of the lock."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
+
+    def heartbeat(self) -> None:
+        """Show other machines that the owner of this run is alive; nothing where this process does not own it."""
+        self._lock.heartbeat()
 
     def begin_life(self, facts: Mapping[str, Any], life: Mapping[str, Any]) -> None:
         """Write the metadata before step 1; on a later life only append to the list of lives."""
@@ -192,14 +181,9 @@ def outcome(error: BaseException | None) -> tuple[Status, str]:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", "interrupted from the keyboard"
     first = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, StoppedError):
+        return "interrupted", first
     return "failed", first if isinstance(error, ForgeError) else f"{type(error).__name__}: {first}"
-
-
-def _first_missing(path: Path) -> Path | None:
-    missing = None
-    while not path.exists():
-        missing, path = path, path.parent
-    return missing
 
 
 def _point_latest(path: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from forge.config.schema import Loss, Settings
 from forge.core.assets import Asset
-from forge.core.errors import UserError
+from forge.core.errors import StoppedError, UserError
 from forge.core.events import Notice, Sink
 from forge.core.hashing import digest
 from forge.models.capture import Stack, layout
@@ -36,6 +36,7 @@ from forge.tasks.encoding import encoded_mark, tokenizer_mark
 from forge.teaching.found import FoundTeacher, find_teacher
 from forge.teaching.measure import judge, remember, remembered
 from forge.train.batching import BatchPlan
+from forge.train.signals import StopRequest
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 GIGABYTE = 1e9
@@ -63,15 +64,18 @@ class Teaching:
         self.measured = known or self.found.measure()
         return judge(self.measured, self.found)
 
-    def begin(self, emit: Sink) -> None:
-        """Fill the cache or load the teacher, and hand it to the objective. Before the first step."""
+    def begin(self, emit: Sink, stop: StopRequest | None = None) -> None:
+        """Fill the cache or load the teacher, and hand it to the objective. Before the first step.
+
+        Raises StoppedError when `stop` is asked for while the cache is filled: shards that are whole stay.
+        """
         found, cache = self.found, self.cache
         if cache is None:
             self.objective.learn_from(OnlineTeacher(found.load(), self.wanted, found.order))
             return
         with found.accelerator.main_process_first():
             if found.accelerator.is_local_main_process:
-                self._fill(cache, emit)
+                self._fill(cache, emit, stop or StopRequest())
                 remember(cache, found, self.measured)
         found.forget()
         emit(
@@ -83,8 +87,8 @@ class Teaching:
         """What the teacher is, to refuse a run that continues with another."""
         return {"teacher": self.found.weights_mark}
 
-    def _fill(self, cache: TeacherCache, emit: Sink) -> None:
-        found = self.found
+    def _fill(self, cache: TeacherCache, emit: Sink, stop: StopRequest) -> None:
+        found, report = self.found, _reporter(emit)
         source: OnlineTeacher | None = None
 
         def compute(ids: np.ndarray, asked: Sequence[Field]) -> dict[str, list[torch.Tensor]]:
@@ -96,7 +100,15 @@ class Teaching:
                 outputs = source.outputs(on_device)
             return split(outputs, found.train[ids.tolist()]["length"], asked)
 
-        for damage in cache.fill(self.fields, compute, _reporter(emit), emit):
+        def progress(done: int, total: int) -> None:
+            report(done, total)
+            if stop.why and done < total:
+                raise StoppedError(
+                    f"stopped at {done:,} of {total:,} examples of the teacher cache ({stop.why}); whole shards are "
+                    "saved, and the same command continues"
+                )
+
+        for damage in cache.fill(self.fields, compute, progress, emit):
             emit(Notice(f"teacher cache: {damage}; it was made again", "warning"))
 
 

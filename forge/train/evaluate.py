@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,22 @@ from datasets import Dataset
 from forge.tasks.base import Scores, Task
 
 
-def infer(accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int) -> list[Any]:
-    """The model's output for each example of `data`, in order, known to every process."""
+class HaltedError(Exception):
+    """A measurement was given up because the run should stop."""
+
+
+def infer(
+    accelerator: Accelerator,
+    task: Task,
+    model: torch.nn.Module,
+    data: Dataset,
+    batch_size: int,
+    halt: Callable[[], bool] | None = None,
+) -> list[Any]:
+    """The model's output for each example of `data`, in order, known to every process.
+
+    `halt` is asked before each batch, where one process works alone; raises HaltedError when it says so.
+    """
     order_N = np.argsort(np.asarray(data["length"][:]), kind="stable")[::-1]  # like lengths together: little padding
     batches = [order_N[start : start + batch_size] for start in range(0, len(order_N), batch_size)]
     bare = accelerator.unwrap_model(model)
@@ -23,6 +38,8 @@ def infer(accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Da
     found: list[tuple[int, Any]] = []
     with torch.inference_mode(), accelerator.autocast():
         for indices in batches[accelerator.process_index :: accelerator.num_processes]:
+            if halt and accelerator.num_processes == 1 and halt():
+                raise HaltedError
             batch = task.collate(data.__getitems__(indices.tolist()))
             on_device = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
             found.extend(zip(indices.tolist(), task.infer(bare, on_device), strict=True))
@@ -31,6 +48,13 @@ def infer(accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Da
     return [output for _, output in sorted(everything, key=lambda pair: pair[0])]
 
 
-def evaluate(accelerator: Accelerator, task: Task, model: torch.nn.Module, data: Dataset, batch_size: int) -> Scores:
-    """Scores of the model on `data`."""
-    return task.score(infer(accelerator, task, model, data, batch_size), data)
+def evaluate(
+    accelerator: Accelerator,
+    task: Task,
+    model: torch.nn.Module,
+    data: Dataset,
+    batch_size: int,
+    halt: Callable[[], bool] | None = None,
+) -> Scores:
+    """Scores of the model on `data`; `halt` as in `infer`."""
+    return task.score(infer(accelerator, task, model, data, batch_size, halt), data)

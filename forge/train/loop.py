@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from safetensors.torch import load_model
 from transformers import PreTrainedModel
 
 from forge.config.schema import Settings
-from forge.core.errors import DivergedError
+from forge.core.errors import DivergedError, StoppedError
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
 from forge.core.io import to_json
 from forge.core.manifest import STATE_FILE, WEIGHTS_FILE
@@ -27,14 +27,17 @@ from forge.objectives.base import Objective
 from forge.tasks.base import HIGHER_IS_BETTER, Task, TaskData
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore, load_extra, load_optimizer, save_extra, save_optimizer
-from forge.train.evaluate import evaluate
+from forge.train.evaluate import HaltedError, evaluate
 from forge.train.optim import build_optimizer, learning_rate
+from forge.train.signals import StopRequest
 from forge.train.state import Best, TrainingState
-from forge.train.step import StepResult, Updater, WithExtra
+from forge.train.step import Counted, StepResult, Updater, WithExtra
 from forge.train.stream import StepBatches, stream
 from forge.train.window import Window
 
 EXTRA = "extra"  # begins the names of what an objective trains along with the model
+REMEDY = "try a smaller train.learning_rate, a longer warm-up, or train.precision: fp32"
+MOST_SKIPPED = 10  # steps in a row whose gradient may be not finite, with `train.nonfinite: skip`
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ def total_steps(settings: Settings, plan: BatchPlan) -> int:
 class Trainer:
     """Drives one run from its start, or from a checkpoint, to its end."""
 
-    def __init__(self, parts: Parts, emit: Sink, resume_from: Path | None) -> None:
+    def __init__(self, parts: Parts, emit: Sink, resume_from: Path | None, stop: StopRequest | None = None) -> None:
         self.parts, self.settings, self.accelerator = parts, parts.settings, parts.accelerator
         self.emit = emit if self.accelerator.is_main_process else _discard
+        self.stop = stop or StopRequest()
         self.total_steps = total_steps(self.settings, parts.plan)
         if self.settings.train.compile:
             parts.model.compile(dynamic=True)
@@ -81,13 +85,16 @@ class Trainer:
             parts.objective,
             self.settings.seed,
             self.settings.train.max_grad_norm,
+            self.settings.train.nonfinite == "skip",
         )
         self.state = self._restore(resume_from) if resume_from else TrainingState()
+        self.saved_step = self.state.step  # of the newest checkpoint
+        self._settled = self.state.evaluated  # by it
         self.window = Window(self.accelerator, self.state.window)
         self._last_norm: tuple[int, torch.Tensor] | None = None
 
     def run(self) -> TrainingState:
-        """Train to the end and return the final state. Raises DivergedError, StorageError."""
+        """Train to the end and return the final state. Raises DivergedError, StorageError, StoppedError."""
         state, started = self.state, time.monotonic()
         if self.accelerator.is_main_process:
             self._prune()  # a life that was killed between saving and pruning left one too many
@@ -95,7 +102,8 @@ class Trainer:
         self._progress()
         self.updater.model.train()
         assert self.parts.data.train is not None
-        steps = stream(
+        self._settle()  # a life that was asked to stop left an evaluation for this one
+        with stream(
             self.parts.data.train,
             self.parts.task.collate,
             self.parts.plan,
@@ -103,28 +111,47 @@ class Trainer:
             self.accelerator.process_index,
             self.settings.train.num_workers,
             self.parts.objective.enrich,
-        )
-        clock = _Clock(state)
+        ) as steps:
+            self._train(steps)
+        reason = state.stopped or f"all {self.total_steps} steps done"
+        self.emit(Finished(state.step, reason, time.monotonic() - started))
+        return state
+
+    def _train(self, steps: Iterator[StepBatches]) -> None:
+        state, clock = self.state, _Clock(self.state)
         while state.step < self.total_steps and not state.stopped:
             batches = next(steps)
+            counted = self.updater.count(batches, bool(self.stop.why))
+            if counted.stop:
+                raise self._leave()
             rate = learning_rate(self.settings.train, state.step, self.total_steps)
-            norms = self._norms_if_due(batches)
-            result = self.updater.update(batches, state.step, rate)
+            norms = self._norms_if_due(batches, counted)
+            result = self.updater.update(batches, counted, state.step, rate)
             state.step += 1
             state.cursor, state.epoch = batches.after, batches.epoch_done
             state.samples_seen += batches.examples
-            state.tokens_seen += result.tokens
+            state.tokens_seen += counted.tokens
             self._note(result)
             last = state.step == self.total_steps
             if last or norms or state.step == 1 or state.step % self.settings.log.every == 0:
                 self._log({"learning_rate": rate} | norms, clock.speed(state))
                 clock = _Clock(state)
-            improved = self._evaluate_if_due(last)
-            saved = self._save_if_due(last or bool(state.stopped), improved)
-            clock = _Clock(state) if saved else clock  # speed is that of training alone
-        reason = state.stopped or f"all {self.total_steps} steps done"
-        self.emit(Finished(state.step, reason, time.monotonic() - started))
-        return state
+            if self._settle():
+                clock = _Clock(state)  # speed is that of training alone
+
+    def _settle(self) -> bool:
+        """Evaluate and save if the present step asks for it and it has not been done; whether anything was saved."""
+        improved = self._evaluate_if_due()
+        return self._save_if_due(improved)
+
+    def _leave(self) -> StoppedError:
+        """Save where the run stands, between two steps; the error that ends the run."""
+        step, why = self.state.step, self.stop.why or "another process was asked to stop"
+        self.emit(Notice(f"asked to stop ({why}): saving after step {step}"))
+        if step > self.saved_step:
+            self._save(best=False)
+        saved = f"checkpoint-{step} is saved" if step else "nothing was trained yet"
+        return StoppedError(f"stopped after step {step:,} ({why}); {saved}, and the same command continues")
 
     def measure_best(self) -> None:
         """Load the best checkpoint's weights and measure the test splits with them."""
@@ -133,14 +160,32 @@ class Trainer:
         best = self.state.best.step if self.state.best else self.state.step
         load_model(self.parts.model, self.parts.store.run_dir / f"checkpoint-{best}" / WEIGHTS_FILE)
         for split in self.parts.data.test:
-            self.emit(self._measure(split, final=True, step=best))
+            if self.updater.any_process(bool(self.stop.why)):
+                raise self._leave()
+            try:
+                measured = self._measure(split, final=True, step=best)
+            except HaltedError:
+                raise self._leave() from None
+            self.emit(measured)
 
     def _note(self, result: StepResult) -> None:
         """Put a step into the window. A norm is looked at one step late, when the device has long finished it."""
         self._refuse_divergence()
+        state = self.state
         if not result.skipped:
-            self._last_norm = (self.state.step, result.grad_norm)
-        self.window.add(result.shares, {"grad_norm": result.grad_norm})
+            state.skipped_in_row = 0
+            self._last_norm = (state.step, result.grad_norm)
+            self.window.add(result.shares, {"grad_norm": result.grad_norm})
+            return
+        if self.accelerator.scaler is not None:  # fp16 tries scales until one fits
+            return
+        state.skipped_in_row += 1
+        self.emit(Notice(f"step {state.step}: the gradient is not finite; its update was left out", "warning"))
+        if state.skipped_in_row >= MOST_SKIPPED:
+            raise DivergedError(
+                f"step {state.step}: the gradient was not finite {MOST_SKIPPED} steps in a row; nothing after "
+                f"{state.checkpoint or 'the start'} was saved; {REMEDY}"
+            )
 
     def _refuse_divergence(self) -> None:
         if self._last_norm is None:
@@ -149,17 +194,24 @@ class Trainer:
         if not math.isfinite(float(norm)):
             raise DivergedError(
                 f"step {step}: the gradient is not finite (norm {float(norm)}); nothing after the last checkpoint was "
-                f"saved; try a smaller train.learning_rate, a longer warm-up, or train.precision: fp32"
+                f"saved; {REMEDY}"
             )
         self._last_norm = None
 
-    def _norms_if_due(self, batches: StepBatches) -> dict[str, float]:
+    def _finite(self, figures: dict[str, float]) -> dict[str, float]:
+        """The same. A loss can leave the finite numbers while its gradient is zero."""
+        wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+        if wrong:
+            raise DivergedError(f"step {self.state.step}: {wrong[0]} is not finite since the last log line; {REMEDY}")
+        return figures
+
+    def _norms_if_due(self, batches: StepBatches, counted: Counted) -> dict[str, float]:
         """Gradient norms of the objective's terms, weighted, before the steps at which they are wanted."""
         objective, step = self.parts.objective, self.state.step + 1
         every = objective.norms_every
         if not (objective.wants_balance or (every and (step == 1 or step % every == 0))):
             return {}
-        norms = self.updater.gradient_norms(batches, self.state.step)
+        norms = self.updater.gradient_norms(batches, counted, self.state.step)
         if objective.wants_balance:
             self.emit(Notice(objective.balance(norms)))
         weights = objective.weights()
@@ -168,16 +220,29 @@ class Trainer:
     def _log(self, figures: Mapping[str, float], speed: Mapping[str, float]) -> None:
         state = self.state
         self._refuse_divergence()
-        state.last = self.window.take_means() | dict(figures)
+        if not self.window.steps:  # every step since the last line was left out
+            return
+        state.last = self._finite(self.window.take_means()) | dict(figures)
         self.emit(StepLogged(state.step, state.epoch, state.last, state.samples_seen, state.tokens_seen, speed))
         self._progress()
 
-    def _evaluate_if_due(self, last: bool) -> bool:
-        """Measure every validation split; True when the deciding figure is the best so far."""
+    def _evaluate_if_due(self) -> bool:
+        """Measure every validation split; True when the deciding figure is the best so far.
+
+        Asked to stop, it leaves the measuring to the next life, which finds it due and not done.
+        """
         every, state = self.settings.evaluate.every, self.state
-        if not last and not (every and state.step % every == 0):
+        last = state.step == self.total_steps
+        due = last or bool(every and state.step % every == 0)
+        if not due or state.evaluated == state.step:
             return False
-        measured = [self._measure(split, final=False, step=state.step) for split in self.parts.data.validation]
+        if self.updater.any_process(bool(self.stop.why)):
+            raise self._leave()
+        try:
+            measured = [self._measure(split, final=False, step=state.step) for split in self.parts.data.validation]
+        except HaltedError:
+            raise self._leave() from None
+        state.evaluated = state.step
         for event in measured:
             self.emit(event)
         metric = self.settings.evaluate.metric
@@ -195,29 +260,34 @@ class Trainer:
     def _measure(self, split: str, final: bool, step: int) -> Evaluated:
         data = self.parts.data.test if final else self.parts.data.validation
         started = time.monotonic()
-        scores = evaluate(
-            self.accelerator, self.parts.task, self.updater.model, data[split], self.settings.evaluate.batch_size
-        )
+        size = self.settings.evaluate.batch_size
+        halt = lambda: bool(self.stop.why)  # noqa: E731
+        scores = evaluate(self.accelerator, self.parts.task, self.updater.model, data[split], size, halt)
         if not all(math.isfinite(value) for value in scores.figures.values()):
             raise DivergedError(f"step {step}: the model's answers on {split} are not finite; nothing of it was saved")
         return Evaluated(step, split, scores.figures, scores.detail, time.monotonic() - started, final)
 
-    def _save_if_due(self, last: bool, improved: bool) -> bool:
-        every = self.settings.checkpoint.every or self.settings.evaluate.every
-        due = last or improved or bool(every and self.state.step % every == 0)
-        if due:
+    def _save_if_due(self, improved: bool) -> bool:
+        every, state = self.settings.checkpoint.every or self.settings.evaluate.every, self.state
+        last = bool(state.stopped) or state.step == self.total_steps
+        due = last or bool(every and state.step % every == 0)
+        # What stands there may have been saved before the evaluation of its step.
+        known = state.step == self.saved_step and self._settled == state.evaluated
+        if improved or (due and not known):
             self._save(improved)
-        return due
+            return True
+        return False
 
     def _save(self, best: bool) -> None:
         self._refuse_divergence()
         state, store, started = self.state, self.parts.store, time.monotonic()
-        state.window = self.window.sums()
+        state.window = self._finite(self.window.sums())
         state.checkpoint = f"checkpoint-{state.step}"
         if self.accelerator.is_main_process:
             store.save(state.step, self._write, dict(self.parts.about))
             self._prune()
         self.accelerator.wait_for_everyone()
+        self.saved_step, self._settled = state.step, state.evaluated
         self.emit(CheckpointSaved(state.step, state.checkpoint, best, time.monotonic() - started))
         self._progress()
 

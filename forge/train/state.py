@@ -35,6 +35,8 @@ class TrainingState:
     last: dict[str, float] = field(default_factory=dict)  # figures of the last logged step
     validation: dict[str, dict[str, float]] = field(default_factory=dict)  # of the last evaluation, split → figures
     stopped: str = ""  # why training ended before its last step
+    evaluated: int = 0  # step of the last evaluation: a run that is asked to stop leaves the next one for later
+    skipped_in_row: int = 0  # steps left out one after another because their gradient was not finite
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; floats survive JSON bit by bit."""

@@ -23,13 +23,21 @@ from forge.train.stream import StepBatches
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What has to be known of a whole step, over all micro-batches and processes, before its first forward pass."""
+
+    totals: Mapping[str, float]  # normalisers
+    tokens: int  # without padding
+    stop: bool  # whether any process was asked to stop: then all leave together, before the step
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What an update did. Tensors stay on the device."""
 
     shares: Mapping[str, torch.Tensor]  # this process's share of the loss and of its named parts
     grad_norm: torch.Tensor  # before clipping, the same on every process
-    skipped: bool  # fp16 leaves out a step whose scaled gradients overflow
-    tokens: int  # of the whole step, over all processes, without padding
+    skipped: bool  # left out: fp16's scaled gradients overflow, or they are not finite and `skip_nonfinite`
 
 
 def seed_draws(device: torch.device, seed: int) -> None:
@@ -70,29 +78,28 @@ class Updater:
     objective: Objective
     seed: int
     max_grad_norm: float | None
+    skip_nonfinite: bool = False
 
-    def update(self, batches: StepBatches, step: int, learning_rate: float) -> StepResult:
+    def update(self, batches: StepBatches, counted: Counted, step: int, learning_rate: float) -> StepResult:
         """Run update number `step` (from 0) with the given learning rate."""
-        totals, tokens = self._count(batches)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
         shares: dict[str, torch.Tensor] = {}
         for turn, (number, batch) in enumerate(batches.micro_batches):
             last = turn + 1 == len(batches.micro_batches)
             seed_draws(self.accelerator.device, derive_seed(self.seed, "dropout", step, number))
-            for name, value in self._forward_backward(batch, totals, sync=last).items():
+            for name, value in self._forward_backward(batch, counted.totals, sync=last).items():
                 shares[name] = shares[name] + value if name in shares else value
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or math.inf)
-        skipped = self._step()
+        skipped = self._step(norm)
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(shares, norm, skipped, tokens)
+        return StepResult(shares, norm, skipped)
 
-    def gradient_norms(self, batches: StepBatches, step: int) -> dict[str, float]:
+    def gradient_norms(self, batches: StepBatches, counted: Counted, step: int) -> dict[str, float]:
         """Norm of each unweighted term's gradient in the model's weights, over the whole step, before it is taken.
 
         The forward passes are those of `update`, dropout included; the model and its gradients stay as they are.
         """
-        totals, _ = self._count(batches)
         bare = self.accelerator.unwrap_model(self.model)
         weights = [weight for weight in inner_model(bare).parameters() if weight.requires_grad]
         sums: dict[str, list[torch.Tensor]] = {}
@@ -100,7 +107,7 @@ class Updater:
             seed_draws(self.accelerator.device, derive_seed(self.seed, "dropout", step, number))
             # Not compiled: a compiled backward gives its buffers away, and here each term takes one more.
             with torch.compiler.set_stance("force_eager"), self.accelerator.autocast():
-                report = self.objective.compute(bare, self._on_device(batch), totals)
+                report = self.objective.compute(bare, self._on_device(batch), counted.totals)
             for name, term in report.terms.items():
                 found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
                 full = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
@@ -116,8 +123,10 @@ class Updater:
         device = self.accelerator.device
         return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
-    def _step(self) -> bool:
-        """Update the weights; True where fp16's scaler left it out."""
+    def _step(self, norm: torch.Tensor) -> bool:
+        """Update the weights; True where it was left out. Looking at the norm makes the host wait for the device."""
+        if self.skip_nonfinite and self.accelerator.scaler is None and not math.isfinite(float(norm)):
+            return True
         if self.accelerator.scaler is None:
             self.optimizer.optimizer.step()  # the wrapper looks for optional packages at each call: 0.4 ms
             return False
@@ -136,8 +145,8 @@ class Updater:
             name: value.detach().double() for name, value in report.parts.items()
         }
 
-    def _count(self, batches: StepBatches) -> tuple[dict[str, float], int]:
-        """Normalisers and tokens of the whole step, over all micro-batches and processes."""
+    def count(self, batches: StepBatches, stop: bool = False) -> Counted:
+        """Add up over micro-batches and processes; `stop` is whether this process was asked to stop."""
         totals: dict[str, float] = {}
         tokens = 0.0
         for _, batch in batches.micro_batches:
@@ -147,7 +156,15 @@ class Updater:
             if any(counts.values()):  # an empty micro-batch holds a filler row that counts for nothing
                 tokens += float(batch["attention_mask"].sum())
         if self.accelerator.num_processes > 1:
-            mine = torch.tensor([*totals.values(), tokens], dtype=torch.float64, device=self.accelerator.device)
-            *summed, tokens = self.accelerator.reduce(mine, "sum").tolist()
-            totals = dict(zip(totals, summed, strict=True))
-        return totals, int(tokens)
+            values = [*totals.values(), tokens, float(stop)]
+            mine = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+            *summed, tokens, asked = self.accelerator.reduce(mine, "sum").tolist()
+            totals, stop = dict(zip(totals, summed, strict=True)), asked > 0
+        return Counted(totals, int(tokens), stop)
+
+    def any_process(self, true_here: bool) -> bool:
+        """Whether it is true on any process; all must ask together."""
+        if self.accelerator.num_processes == 1:
+            return true_here
+        mine = torch.tensor(float(true_here), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(mine, "sum") > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from forge.objectives.base import Enrich
 from forge.tasks.base import IGNORED_LABEL, Batch
 from forge.train.batching import BatchPlan, Indices, deal
+from forge.train.signals import die_with_parent, held_back
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], Batch]
 
@@ -80,6 +82,7 @@ class _Keys(torch.utils.data.Sampler[_Key]):
             epoch, position = epoch + 1, 0
 
 
+@contextmanager
 def stream(
     rows: Dataset,
     collate: Collate,
@@ -88,16 +91,40 @@ def stream(
     process: int,
     num_workers: int,
     enrich: Enrich | None = None,
-) -> Iterator[StepBatches]:
-    """Endless steps from `start` on. Workers only collate ahead: order and content do not depend on their number."""
+) -> Iterator[Iterator[StepBatches]]:
+    """Endless steps from `start` on. Workers only collate ahead: order and content do not depend on their number.
+
+    They never see the signals that ask the run to stop, which a cluster sends to every process, and end with the block
+    or with this process, however it ends.
+    """
     loader = DataLoader(
         _Collated(rows, collate, enrich),
         batch_size=None,
         sampler=_Keys(plan, start, process),
         num_workers=num_workers,
         collate_fn=_as_is,
+        worker_init_fn=_begin_worker,
     )
-    return iter(loader)
+    with held_back():
+        steps = iter(loader)
+    try:
+        yield steps
+    finally:
+        _end_workers(steps)
+
+
+def _begin_worker(_: int) -> None:
+    die_with_parent()
+
+
+def _end_workers(steps: Any) -> None:
+    """Tell the workers to end, and end those that do not: one that waits would keep the program from ending."""
+    workers = getattr(steps, "_workers", [])
+    if workers:
+        steps._shutdown_workers()
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()
 
 
 def _as_is(step: Any) -> Any:

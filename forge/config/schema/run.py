@@ -49,3 +49,6 @@ class Run(Section):
 
     dir: Annotated[str, Field(min_length=1)] = "runs"
     """Directory that holds all runs."""
+    stop_early: Annotated[float, Field(ge=0)] = 120.0
+    """Seconds before the end of its Slurm job at which the run saves and leaves with exit code 75; of a short job a
+    quarter of what is left."""

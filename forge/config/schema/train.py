@@ -50,6 +50,9 @@ class Train(Section):
     """Number format of the forward pass; auto is bf16 where the GPU has it, else fp32."""
     compile: bool = False
     """Compile the model with torch.compile."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """What to do when a step's gradient is not finite: `stop` ends the run before anything of it is saved, `skip`
+    leaves the step's update out and goes on, up to ten times in a row."""
     num_workers: Annotated[int, Field(ge=0, le=64)] = 0
     """Processes that prepare batches ahead; 0 prepares them in line, which is quickest for encoded text."""
     threads: Positive | None = None
