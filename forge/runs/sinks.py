@@ -127,3 +127,4 @@ class StateFile:
     def _write(self, durable: bool) -> None:
         self._written = time.monotonic()
         self._run.write_state(self.state, durable)
+        self._run.heartbeat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,8 @@ except UserError as error:
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)  # under Slurm a claim waits
     run = RunDirectory(tmp_path / "runs/name/1-abc")
     run.claim()
     yield run
@@ -50,7 +52,7 @@ def _elsewhere(path):
 
 
 def test_one_process_owns_a_run(run):
-    taken = f"{run.path}  is in use by another process; wait for it, or stop it"
+    taken = f"{run.path}  is in use by process {os.getpid()} on {platform.node()}; wait for it, or stop it"
     assert _elsewhere(run.path) == taken
     assert _message(RunDirectory(run.path).claim) == taken
     run.release()
