@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
 
-KILLS, KILLS_WHILE_FILLING = 50, 10
+KILLS, KILLS_WHILE_FILLING = (50, 10) if os.environ.get("FORGE_FULL") else (25, 5)
 MOST_LIVES = 5 * KILLS
 EXAMPLES = 1_100  # two shards, so that a cache can be killed between them
 WORDS = ["red", "blue", "green", "warm", "cold", "old", "new", "big", "dim", "odd"]
@@ -113,8 +113,12 @@ def first_life(lives: WarmLives, config: Path, folder: Path) -> tuple[float, flo
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_run_and_cache_end_bit_equal(tmp_path: Path, lives: WarmLives) -> None:
-    settings = merged(KILL_RUN, write_data(tmp_path / "data"))
+@pytest.mark.parametrize(("micro_batch", "workers"), [(16, 0), (4, 2)], ids=["whole", "accumulation-workers"])
+def test_killed_at_random_moments_run_and_cache_end_bit_equal(
+    tmp_path: Path, lives: WarmLives, micro_batch: int, workers: int
+) -> None:
+    cut = {"train": {"micro_batch_size": micro_batch, "num_workers": workers}}
+    settings = merged(merged(KILL_RUN, write_data(tmp_path / "data")), cut)
     training, filling = first_life(lives, write_config(tmp_path / "calm", settings), tmp_path / "calm")
     expected, calm = fingerprint(only_run(tmp_path / "calm")), cache_of(tmp_path / "calm")
     assert "extra.safetensors" in expected["files"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Lives, fingerprint, forge, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
 
-KILLS = 20
+KILLS = 50 if os.environ.get("FORGE_FULL") else 8  # of each of four ways to cut a step
 KILL_RUN = {
-    "train": {"max_steps": 24, "batch_size": 16, "micro_batch_size": 8},
+    "train": {"max_steps": 24, "batch_size": 16},
     "evaluate": {"every": 6, "max_examples": 32},
     "checkpoint": {"every": 4},
     "log": {"every": 3},  # not a divisor of 4: windows are cut by checkpoints
@@ -28,15 +29,20 @@ def lives() -> Iterator[Lives]:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, lives: Lives) -> None:
-    calm = write_config(tmp_path / "calm", KILL_RUN)
+@pytest.mark.parametrize("micro_batch", [16, 4])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_random_moments_it_ends_bit_equal(
+    tmp_path: Path, lives: Lives, micro_batch: int, workers: int
+) -> None:
+    change = merged(KILL_RUN, {"train": {"micro_batch_size": micro_batch, "num_workers": workers}})
+    calm = write_config(tmp_path / "calm", change)
     began = time.monotonic()
     assert lives.run(["--config", str(calm)]) == 0
     full_life = time.monotonic() - began
     expected = fingerprint(only_run(tmp_path / "calm"))
 
-    stormy = write_config(tmp_path / "stormy", KILL_RUN)
-    rng, killed, finished = random.Random(7), 0, 0
+    stormy = write_config(tmp_path / "stormy", change)
+    rng, killed, finished = random.Random(7 + micro_batch + workers), 0, 0
     while killed < KILLS:
         status = lives.run(["--config", str(stormy)], kill_after=rng.uniform(0.05, 1.0) * full_life)
         killed += status == 9
