@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     parser = _parser()
-    verbs = {"train", "config", "prepare", "evaluate", "predict", "export"}
+    verbs = {"train", "config", "prepare", "evaluate", "predict", "export", "runs"}
     if not words:
         parser.print_help()
         return EXIT_DONE
@@ -106,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     predict = verb("predict", _predict, "predict labels: from arguments, a file or standard input, as JSON lines")
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts; for a pair model two for each example")
     predict.add_argument("--file", metavar="F", help=".jsonl, .csv, .tsv, .parquet, or .txt with a line each")
+    runs = verb("runs", _runs, "list all runs: how each stands, and what to type next")
+    runs.add_argument("folder", nargs="?", default="runs", metavar="DIR", help="where to look (default: runs)")
+    runs.add_argument(
+        "--state", metavar="S", help="only running, completed, interrupted, failed, stale, or unreadable runs"
+    )
+    runs.add_argument("--json", action="store_true", help="print all that is known as JSON")
     export = verb("export", _export, "write a model folder with a model card")
     export.add_argument("--out", required=True, metavar="DIR", help="a new directory")
     export.add_argument("--push", metavar="USER/NAME", help="upload it to the hub, with the stored login")
@@ -270,6 +276,24 @@ def _export(options: argparse.Namespace, rest: list[str]) -> int:
         print(path)
     if options.push:
         print(push(folder, options.push, options.private))
+    return EXIT_DONE
+
+
+def _runs(options: argparse.Namespace, rest: list[str]) -> int:
+    _refuse(rest)
+    from forge.runs.listing import list_runs, plain_table, rich_table
+
+    runs = list_runs(Path(options.folder), options.state)
+    if options.json:
+        print(json.dumps([run.as_json() for run in runs], indent=2))
+    elif not runs:
+        print(f"no {options.state + ' ' if options.state else ''}runs below {options.folder}")
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(rich_table(runs))
+    else:
+        print(plain_table(runs))
     return EXIT_DONE
 
 
