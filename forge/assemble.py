@@ -5,6 +5,7 @@ preflight → read tables → labels → model, tokenizer → encode → objecti
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.config.schema import Columns, Model, Settings
 from forge.core.assets import Asset
-from forge.core.errors import CheckpointError, UserError
+from forge.core.errors import CheckpointError, StoppedError, UserError
 from forge.core.events import Notice, Sink, fan_out
 from forge.models.load import (
     as_saved,
@@ -76,38 +77,30 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
     quiet_libraries()
     settings = found.resolved.settings
     accelerator = make_accelerator(settings)
+    main, existed = accelerator.is_main_process, found.run.exists
     store = CheckpointStore(found.run.path, settings.checkpoint.keep)
-    resume = store.newest_good() if found.run.exists else None
-    checkpoint = resume.path if resume else None
-    prepared = prepare_run(found, checkpoint, accelerator, store)
-    main = accelerator.is_main_process
-    if prepared.teaching:
-        prepared.notices.append(prepared.teaching.check())
-    if main:
-        _claim(found.run, prepared, settings)
-    accelerator.wait_for_everyone()
     with ExitStack() as stack:
-        sinks: list[Sink] = []
+        stack.callback(found.run.release)
+        if main and existed:  # an earlier life may still be saving: look at its checkpoints once it has ended
+            found.run.claim(say=_tell)
+        accelerator.wait_for_everyone()
+        resume = store.newest_good() if existed else None
+        checkpoint = resume.path if resume else None
+        prepared = prepare_run(found, checkpoint, accelerator, store)
+        if prepared.teaching:
+            prepared.notices.append(prepared.teaching.check())
+        if resume:
+            prepared.notices.extend(resume.skipped)
         state_file = StateFile(found.run)
+        sinks: list[Sink] = []
         if main:
-            stack.callback(found.run.release)
+            _claim(found.run, prepared, settings, existed)
             found.run.begin_life(_facts(found, prepared), job() | {"command": list(command)})
             sinks = _open_sinks(found, state_file, stack)
-        emit = fan_out(*sinks)
+        accelerator.wait_for_everyone()
         failure: BaseException | None = None
         try:
-            for line in [*prepared.header, *prepared.notices, *(resume.skipped if resume else ())]:
-                emit(Notice(line))
-            for line in found.resolved.warnings:
-                emit(Notice(line, "warning"))
-            stop.saves = True
-            if left := stop.heed_time_limit(settings.run.stop_early):
-                emit(Notice(f"this job ends in {duration(left)}; the run saves and leaves in time"))
-            if prepared.teaching:
-                prepared.teaching.begin(emit, stop)
-            trainer = Trainer(prepared.parts, emit, checkpoint, stop)
-            trainer.run()
-            trainer.measure_best()
+            _train(found, prepared, fan_out(*sinks), checkpoint, stop)
         except BaseException as error:
             failure = error
             raise
@@ -118,6 +111,24 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
                 found.run.end_life(why)
                 if failure is None:
                     write_report(found.run)
+
+
+def _train(found: Preflight, prepared: Prepared, emit: Sink, checkpoint: Path | None, stop: StopRequest) -> None:
+    for line in [*prepared.header, *prepared.notices]:
+        emit(Notice(line))
+    for line in found.resolved.warnings:
+        emit(Notice(line, "warning"))
+    stop.saves = True
+    # One process asks: the others follow it, and a cluster's controller is not asked by hundreds at once.
+    if prepared.parts.accelerator.is_main_process:
+        left = stop.heed_time_limit(found.resolved.settings.run.stop_early)
+        if left is not None:
+            emit(Notice(f"this job ends in {duration(left)}; the run saves and leaves in time"))
+    if prepared.teaching:
+        prepared.teaching.begin(emit, stop)
+    trainer = Trainer(prepared.parts, emit, checkpoint, stop)
+    trainer.run()
+    trainer.measure_best()
 
 
 def fill_cache(found: Preflight, say: Callable[[str], None]) -> None:
@@ -224,12 +235,18 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*(pin_memory|lr_scheduler).*")
 
 
-def _claim(run: RunDirectory, prepared: Prepared, settings: Settings) -> None:
+def _tell(line: str) -> None:
+    print(f"forge: {line}", file=sys.stderr, flush=True)  # noqa: T201  the run's log is another's
+
+
+def _claim(run: RunDirectory, prepared: Prepared, settings: Settings, existed: bool) -> None:
     weights = sum(parameter.numel() * parameter.element_size() for parameter in prepared.parts.model.parameters())
     check_room(run.path, weights * CHECKPOINT_COPIES * (settings.checkpoint.keep + 1))
     if run.exists:
         _refuse_changed_data(run.metadata()["fingerprints"], prepared.fingerprints)
-    run.claim()
+    run.claim(say=_tell)
+    if run.exists and not existed:
+        raise StoppedError(f"{run.path}  was begun by another process meanwhile; the same command continues it")
     prepared.parts.store.clean()
 
 

@@ -100,6 +100,11 @@ class RunLock:
         self._released.clear()
         threading.Thread(target=self._keep_fresh, args=(self._released,), name="run-lock", daemon=True).start()
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has it."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Let go of the lock."""
         descriptor, self._descriptor = self._descriptor, None

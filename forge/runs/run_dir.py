@@ -63,7 +63,8 @@ class RunDirectory:
 
     def claim(self, patience_s: float | None = None, say: Callable[[str], None] | None = None) -> None:
         """Make the directory and lock it, as `RunLock.take` does. Raises UserError, leaving nothing behind."""
-        self._lock.take(patience_s, say)
+        if not self._lock.held:
+            self._lock.take(patience_s, say)
 
     def release(self) -> None:
         """Let go of the lock."""
