@@ -1,10 +1,10 @@
-# make run · make test · make test-fast · make lint · make bench
+# make run · make test · make test-fast · make survive · make lint · make bench
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 SMOKE  := configs/classification/mnli/distilbert/00_sft.yaml
 
-.PHONY: run test test-fast lint bench
+.PHONY: run test test-fast survive lint bench
 .DEFAULT_GOAL := run
 
 # The stamp is newer than what decides the environment, so a second call installs nothing.
@@ -31,6 +31,10 @@ test: $(VENV)/.installed lint
 
 test-fast: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow"
+
+# Every way to interrupt a run, in full: hundreds of kills and signals, with counts. An hour or two.
+survive: $(VENV)/.installed
+	FORGE_FULL=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/invariants -rP -k "killed or signals or stop"
 
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench
