@@ -184,6 +184,8 @@ def suggest_key(path: tuple[str, ...]) -> str:
     close = nearest(name, siblings)
     if close:
         return f"did you mean {'.'.join((*section, close))}?"
+    if meant := _in_section_spelled_alike(path):
+        return f"did you mean {meant}?"
     elsewhere = [key for key in leaf_keys().values() if key.path[-1] == name]
     if elsewhere:
         places = either([f"`{'.'.join(key.path[:-1])}`" if key.path[1:] else "the top level" for key in elsewhere])
@@ -196,6 +198,18 @@ def _called_here(key: str, section: tuple[str, ...], siblings: Iterable[str]) ->
     top, last = key.partition(".")[0], key.rpartition(".")[2]
     fits = last in siblings and section and (section[0] == top or (section[0], top) == ("teacher", "model"))
     return ".".join((*section, last)) if fits else key
+
+
+def _in_section_spelled_alike(path: tuple[str, ...]) -> str:
+    """The key that was meant where a section around it is misspelt; empty if that gives no key."""
+    known = {key.path[:depth] for key in keys().values() for depth in range(1, len(key.path) + 1)}
+    for depth in range(1, len(path)):
+        if path[:depth] not in known:
+            around = path[: depth - 1]
+            close = nearest(path[depth - 1], [key[-1] for key in known if len(key) == depth and key[:-1] == around])
+            meant = (*around, close, *path[depth:])
+            return ".".join(meant) if meant in known else ""
+    return ""
 
 
 def _near_anywhere(name: str, section: tuple[str, ...]) -> str:

@@ -97,6 +97,7 @@ def test_free_maps_merge_with_the_file(valid):
         (["--"], ['command line  unexpected argument "--"; settings are written key=value or --key value']),
         ([""], ['command line  unexpected argument ""; settings are written key=value or --key value']),
         (["---seed=2"], ['command line  unexpected argument "---seed=2"; settings are written key=value or --key value']),
+        (["distill.forward_kll.weight=1"], ['command line: distill.forward_kll.weight=1  there is no setting "distill.forward_kll.weight"; did you mean distill.forward_kl.weight?']),
         (["--train", "x"], ["command line: --train x  train is a section, not a value; did you mean data.train?"]),
         (["log=3"], ["command line: log=3  log is a section, not a value; set one of its keys, as in log.every=…"]),
         (["extends=a.yaml"], ["command line: extends=a.yaml  extends works only in a file"]),
