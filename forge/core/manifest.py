@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from forge.core.hashing import file_sha256
+from forge.core.hashing import digest, file_sha256
 from forge.core.io import fsync_file, to_json
 
 MANIFEST = "manifest.json"
@@ -15,6 +15,8 @@ OPTIMIZER_FILE = "optimizer.safetensors"
 EXTRA_FILE = "extra.safetensors"  # what an objective trains along with the model
 STATE_FILE = "trainer_state.json"
 WEIGHTS_FILE = "model.safetensors"
+DIGEST = "manifest_sha256"  # of the manifest without it
+MOST_BYTES = 16 * 2**20
 TOKENIZER_LIST = "tokenizer_files.json"
 RESUME_ONLY = frozenset({MANIFEST, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
 """What using the model does not need."""
@@ -30,7 +32,8 @@ def seal(folder: Path, about: dict[str, Any]) -> None:
             fsync_file(path)
             files[str(path.relative_to(folder))] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
     manifest = folder / MANIFEST
-    manifest.write_text(to_json(about | {"files": files}), encoding="utf-8")
+    record = about | {"files": files}
+    manifest.write_text(to_json(record | {DIGEST: digest(record)}), encoding="utf-8")
     fsync_file(manifest)
     fsync_file(folder)
 
@@ -38,7 +41,13 @@ def seal(folder: Path, about: dict[str, Any]) -> None:
 def verify(folder: Path) -> str:
     """What is wrong with a checkpoint, or an empty text: every file must have its recorded size and sha256."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if (folder / MANIFEST).stat().st_size > MOST_BYTES:
+            return f"{MANIFEST} is too large to be one"
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        own = manifest.pop(DIGEST)
+        if digest(manifest) != own or to_json(manifest | {DIGEST: own}) != text:
+            return f"{MANIFEST} has changed (its own sha256 differs)"
         if not manifest["files"]:
             return f"{MANIFEST} names no files"
         for name, expected in manifest["files"].items():

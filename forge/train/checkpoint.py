@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, seal, verify
 
 PREFIX = "checkpoint-"
 TEMPORARY = ".saving-"
+ASIDE = ".replaced-"
 Named = Mapping[str, torch.nn.Parameter]
 
 
@@ -44,18 +46,20 @@ class CheckpointStore:
     def save(self, step: int, write: Callable[[Path], None], about: dict[str, Any]) -> str:
         """Let `write` fill a directory, then publish it as `checkpoint-<step>`; returns that name."""
         name = f"{PREFIX}{step}"
-        temporary = self.run_dir / f"{TEMPORARY}{name}.{os.getpid()}"
+        temporary, aside = self.run_dir / f"{TEMPORARY}{name}.{os.getpid()}", self.run_dir / f"{ASIDE}{name}"
         with storage_errors(f"saving {name}"):
             try:
                 temporary.mkdir()
                 write(temporary)
                 seal(temporary, {"step": step} | about)
                 final = self.run_dir / name
-                if final.exists():  # left by a life that did not get to report it; this one is newer and whole
-                    shutil.rmtree(final)
+                if final.exists():  # from before this step's evaluation, or from a life that did not report it
+                    shutil.rmtree(aside, ignore_errors=True)
+                    final.rename(aside)
                 temporary.rename(final)
                 fsync_file(self.run_dir)
             finally:
+                self._put_back()
                 shutil.rmtree(temporary, ignore_errors=True)
         return name
 
@@ -66,6 +70,7 @@ class CheckpointStore:
 
     def newest_good(self) -> Found:
         """The newest checkpoint whose manifest verifies. Raises CheckpointError when some exist and none is good."""
+        self._put_back()
         skipped: list[str] = []
         for name in reversed(self.names()):
             if damage := verify(self.run_dir / name):
@@ -87,6 +92,16 @@ class CheckpointStore:
         for name in reached[: -self.keep]:
             if name not in protect:
                 shutil.rmtree(self.run_dir / name, ignore_errors=True)
+
+    def _put_back(self) -> None:
+        """A save that ended between moving the old checkpoint aside and the new one in leaves the old one."""
+        for aside in self.run_dir.glob(f"{ASIDE}*"):
+            final = self.run_dir / aside.name.removeprefix(ASIDE)
+            if final.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                with suppress(OSError):  # another process of this run was quicker
+                    aside.rename(final)
 
     def clean(self) -> None:
         """Delete what an interrupted save left behind."""
