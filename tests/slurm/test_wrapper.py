@@ -68,7 +68,7 @@ class Shell:
             stderr=subprocess.STDOUT,
             text=True,
             # A shell cannot trap what was ignored when it started, as Ctrl-C is below a test run in the background.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
 
     def run(self, life: str, *arguments: str | Path) -> tuple[int, str]:
