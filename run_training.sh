@@ -11,7 +11,7 @@
 #SBATCH --output=forge-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
-#SBATCH --signal=B:USR1@240
+#SBATCH --signal=B:USR1@120
 #SBATCH --time=04:00:00
 #SBATCH --nodes=1
 #SBATCH --cpus-per-task=4
@@ -24,7 +24,7 @@ trap 'on_signal USR1' USR1
 trap 'on_signal TERM' TERM
 trap 'on_signal INT' INT
 
-readonly SAVED=75 IDLE_LIVES=3 SLURM_SECONDS=60 SAVE_SECONDS=200
+readonly SAVED=75 IDLE_LIVES=3 SLURM_SECONDS=60 SAVE_SECONDS=100
 job=${SLURM_JOB_ID:-} requeued='' facts=''
 
 say() { printf 'run_training: %s\n' "$*"; }
@@ -208,20 +208,28 @@ wait_for_timer() {
 # torchrun and srun turn every failure into 1; what the trainer wrote down in this life says which it was.
 settle_code() {
   ((nodes * processes > 1 && code != 0)) || return 0
-  local folder state status=''
+  local folder state status='' reason=''
   while read -r folder; do
     state=$folder/training_state.json
-    [[ $state -nt $started ]] && status=$(sed -n 's/.*"status": *"\([a-z]*\)".*/\1/p' "$state" | head -n 1)
+    [[ $state -nt $started ]] || continue
+    status=$(sed -n 's/.*"status": *"\([a-z]*\)".*/\1/p' "$state" | head -n 1)
+    reason=$(sed -n 's/.*"reason": *"\(.*\)".*/\1/p' "$state" | head -n 1)
   done < <(run_folders)
+  # A rank whose peer is gone falls over an error of the library between them; the next life may have all peers.
+  if [[ $status == failed ]] && ((nodes > 1)) && [[ $reason =~ ^[A-Za-z]+Error:.*(onnection|timed\ out|NCCL|gloo) ]]; then
+    status=running
+  fi
   case $status in
+    completed) code=0 ;; # what the launchers fell over came after the end
     interrupted) code=$SAVED ;;
     running) code=137 ;; # no rank lived to say why
+    *) [[ -n $caught ]] || code=1 ;; # it ended before training, or failed; a launcher's 143 does not mean a signal
   esac
 }
 
 # The last act, for Slurm ends the job as soon as it is asked. Says in one line what happened.
 requeue() {
-  local id=$job next answer
+  local id=$job next answer rc
   if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
   count_life
   if ((idle >= IDLE_LIVES)); then
@@ -230,8 +238,14 @@ requeue() {
     return
   fi
   say "job $id goes back into the queue, newest checkpoint: step $step_before"
-  if answer=$(ask scontrol requeue "$id" 2>&1) || [[ $answer == *"is pending execution"* ]]; then
+  answer=$(ask scontrol requeue "$id" 2>&1)
+  rc=$?
+  # Slurm ends the job so soon that scontrol may die before it can say yes; a second job would then run beside the first.
+  if ((rc == 0)) || [[ $answer == *"is pending execution"* ]] || { look && (($(fact Restarts) > restarts)); }; then
     requeued=yes
+  elif ((rc >= 124 && rc != 127)); then
+    say "scontrol did not answer; should the job not come back: sbatch $root/run_training.sh $config${settings[*]:+ ${settings[*]}}"
+    requeued=no
   elif next=$(submit_again 2>/dev/null) && [[ $next =~ ^[0-9]+ ]]; then
     write_ledger "${next%%;*}"
     say "scontrol could not requeue it; job ${next%%;*} continues the run"

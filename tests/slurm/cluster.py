@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel", "sinfo")
-KILL_WAIT = 5  # seconds between TERM and KILL; cred_expire must be longer, or a job restarts beside its dying self
+KILL_WAIT = 10  # seconds between TERM and KILL; cred_expire must be longer, or a job restarts beside its dying self
 NODES = {"n1": 16, "n2": 1, "n3": 1, "n4": 1}  # n1 for all; n2 to be fought over; n3 and n4 to lose one of
 PORTS = {name: 17101 + number for number, name in enumerate(NODES)}
 
@@ -24,7 +24,7 @@ SlurmctldPort=17100
 SlurmUser=root
 AuthType=auth/none
 CredType=cred/none
-AuthInfo=cred_expire=8
+AuthInfo=cred_expire=12
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres

@@ -166,6 +166,18 @@ def test_a_job_that_slurm_is_requeueing_already_is_left_to_it(shell: Shell) -> N
     assert shell.calls("sbatch") == []
 
 
+def test_a_requeue_whose_answer_was_cut_off_is_not_done_twice(shell: Shell) -> None:
+    requeued = RUNNING.replace("Restarts=0", "Restarts=1")
+    shell.slurm(requeue=f'echo "{requeued}" >"$SHOW"; kill -KILL $$')
+    said = shell.run("75")[1]
+    assert shell.calls("sbatch") == []
+    assert "cannot requeue" not in said
+    shell.show(RUNNING)
+    shell.slurm(requeue="kill -KILL $$")
+    assert "should the job not come back: sbatch" in shell.run("75+")[1]
+    assert shell.calls("sbatch") == []
+
+
 @pytest.mark.parametrize(
     ("ending", "requeues"),
     [
