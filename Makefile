@@ -34,7 +34,7 @@ test-fast: $(VENV)/.installed
 
 # Every way to interrupt a run, in full: hundreds of kills and signals, with counts. An hour or two.
 survive: $(VENV)/.installed
-	FORGE_FULL=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults tests/invariants -rP -k "killed or signals or stop or damage or operation or whole"
+	FORGE_FULL=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults tests/slurm tests/invariants -rP -k "killed or signals or stop or damage or operation or whole or slurm"
 
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench
