@@ -49,6 +49,7 @@ class CheckpointStore:
         temporary, aside = self.run_dir / f"{TEMPORARY}{name}.{os.getpid()}", self.run_dir / f"{ASIDE}{name}"
         with storage_errors(f"saving {name}"):
             try:
+                shutil.rmtree(temporary, ignore_errors=True)  # of an earlier life, where process numbers come again
                 temporary.mkdir()
                 write(temporary)
                 seal(temporary, {"step": step} | about)
@@ -91,7 +92,11 @@ class CheckpointStore:
         reached = [name for name in self.names() if int(name.removeprefix(PREFIX)) <= step]
         for name in reached[: -self.keep]:
             if name not in protect:
-                shutil.rmtree(self.run_dir / name, ignore_errors=True)
+                # The name goes first: what is deleted in part must not look like a damaged checkpoint.
+                going = self.run_dir / f"{TEMPORARY}{name}.pruned"
+                with suppress(OSError):
+                    (self.run_dir / name).rename(going)
+                shutil.rmtree(going, ignore_errors=True)
 
     def _put_back(self) -> None:
         """A save that ended between moving the old checkpoint aside and the new one in leaves the old one."""
