@@ -37,6 +37,7 @@ from bench.kd_case import (  # fmt: skip
 from bench.machine import write_table
 from forge import assemble
 from forge.assemble import Prepared
+from forge.train.signals import StopRequest
 
 TARGETS = {"response": 1.05, "feature": 1.30, "attention": 1.30}
 
@@ -54,7 +55,7 @@ def measure(folder: Path, name: str, losses: Sequence[str], steps: int, rounds: 
     assert cached.teaching.cache is not None
     cached.teaching.found.load()
     start = now()
-    cached.teaching._fill(cached.teaching.cache, lambda _: None)
+    cached.teaching._fill(cached.teaching.cache, lambda _: None, StopRequest())
     filled = since(start)
     begun(cached)
     size, examples = cached.teaching.cache.size() / 1e6, len(cached.teaching.found.train)

@@ -85,7 +85,7 @@ def prepare(folder: Path, steps: int, losses: Sequence[str] = (), *settings: str
 class _Timed(Trainer):
     """Measures neither evaluation nor checkpoints."""
 
-    def _evaluate_if_due(self, last: bool) -> bool:  # noqa: ARG002
+    def _evaluate_if_due(self) -> bool:
         return False
 
     def _save_if_due(self, *_: bool) -> bool:

@@ -25,7 +25,7 @@ from forge.tasks.classification import ClassificationTask
 from forge.tasks.labels import LabelPlan
 from forge.tasks.metrics.classification import softmax
 from forge.tasks.sources import from_directory, from_file
-from forge.train.evaluate import evaluate, infer
+from forge.train.evaluate import infer
 
 PREDICT_CHUNK = 1_024  # examples read before the first answer is written
 
@@ -76,7 +76,8 @@ def evaluate_run(
     encoded, unlabelled = loaded.task.encode(table, chosen)
     if unlabelled:
         print(f"{table.name}: {unlabelled} rows without a label were left out", file=sys.stderr)  # noqa: T201
-    return evaluate(loaded.accelerator, loaded.task, loaded.model, encoded, loaded.batch_size)
+    outputs = infer(loaded.accelerator, loaded.task, loaded.model, encoded, loaded.batch_size)
+    return loaded.task.score(outputs, encoded)
 
 
 def predict(loaded: LoadedRun, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

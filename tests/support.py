@@ -79,6 +79,11 @@ def fingerprint(run: Path) -> dict[str, Any]:
     return {"state": state, "metrics": metrics(run), "files": files, "checkpoints": names}
 
 
+def result(run: Path) -> dict[str, Any]:
+    """The fingerprint without the names of checkpoints: a save on request leaves others, and the last is the result."""
+    return {key: value for key, value in fingerprint(run).items() if key != "checkpoints"}
+
+
 def on_two_processes(config: Path) -> None:
     """A run on two processes of this machine, to its end."""
     with socket.socket() as free:
@@ -111,15 +116,22 @@ class Lives:
         )
         assert self._read() == "ready"
 
-    def signalled(self, arguments: list[str], number: int, reached: Callable[[], bool], then: float) -> int:
-        """One life whose whole process group, workers included, gets a signal so long after `reached`."""
+    def run_until(
+        self,
+        arguments: list[str],
+        reached: Callable[[], bool],
+        then: float,
+        patience: float = 60.0,
+        send: Callable[[int], None] = lambda pid: os.kill(pid, signal.SIGKILL),
+    ) -> int:
+        """One life, ended by `send` so many seconds after `reached`, or when that takes too long. Its wait status."""
         self._write(json.dumps(arguments))
         pid = int(self._read())
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience
         while not reached() and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(then)
-        os.killpg(pid, number)
+        send(pid)  # a zombie until the server reaps it, so the pid is still its own
         self._write("wait")
         return int(self._read())
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from datasets import Dataset
 
-from forge.tasks.base import Scores, Task
+from forge.tasks.base import Task
 
 
 class HaltedError(Exception):
@@ -46,15 +46,3 @@ def infer(
     bare.train(was_training)
     everything = gather_object(found) if accelerator.num_processes > 1 else found
     return [output for _, output in sorted(everything, key=lambda pair: pair[0])]
-
-
-def evaluate(
-    accelerator: Accelerator,
-    task: Task,
-    model: torch.nn.Module,
-    data: Dataset,
-    batch_size: int,
-    halt: Callable[[], bool] | None = None,
-) -> Scores:
-    """Scores of the model on `data`; `halt` as in `infer`."""
-    return task.score(infer(accelerator, task, model, data, batch_size, halt), data)

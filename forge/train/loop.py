@@ -27,7 +27,7 @@ from forge.objectives.base import Objective
 from forge.tasks.base import HIGHER_IS_BETTER, Task, TaskData
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore, load_extra, load_optimizer, save_extra, save_optimizer
-from forge.train.evaluate import HaltedError, evaluate
+from forge.train.evaluate import HaltedError, infer
 from forge.train.optim import build_optimizer, learning_rate
 from forge.train.signals import StopRequest
 from forge.train.state import Best, TrainingState
@@ -88,8 +88,7 @@ class Trainer:
             self.settings.train.nonfinite == "skip",
         )
         self.state = self._restore(resume_from) if resume_from else TrainingState()
-        self.saved_step = self.state.step  # of the newest checkpoint
-        self._settled = self.state.evaluated  # by it
+        self._saved = self.state.step, self.state.evaluated  # of the newest checkpoint
         self.window = Window(self.accelerator, self.state.window)
         self._last_norm: tuple[int, torch.Tensor] | None = None
 
@@ -121,7 +120,7 @@ class Trainer:
         state, clock = self.state, _Clock(self.state)
         while state.step < self.total_steps and not state.stopped:
             batches = next(steps)
-            counted = self.updater.count(batches, bool(self.stop.why))
+            counted = self.updater.count(batches, self._asked())
             if counted.stop:
                 raise self._leave()
             rate = learning_rate(self.settings.train, state.step, self.total_steps)
@@ -144,11 +143,14 @@ class Trainer:
         improved = self._evaluate_if_due()
         return self._save_if_due(improved)
 
+    def _asked(self) -> bool:
+        return bool(self.stop.why)
+
     def _leave(self) -> StoppedError:
         """Save where the run stands, between two steps; the error that ends the run."""
         step, why = self.state.step, self.stop.why or "another process was asked to stop"
         self.emit(Notice(f"asked to stop ({why}): saving after step {step}"))
-        if step > self.saved_step:
+        if step > self._saved[0]:
             self._save(best=False)
         saved = f"checkpoint-{step} is saved" if step else "nothing was trained yet"
         return StoppedError(f"stopped after step {step:,} ({why}); {saved}, and the same command continues")
@@ -160,13 +162,7 @@ class Trainer:
         best = self.state.best.step if self.state.best else self.state.step
         load_model(self.parts.model, self.parts.store.run_dir / f"checkpoint-{best}" / WEIGHTS_FILE)
         for split in self.parts.data.test:
-            if self.updater.any_process(bool(self.stop.why)):
-                raise self._leave()
-            try:
-                measured = self._measure(split, final=True, step=best)
-            except HaltedError:
-                raise self._leave() from None
-            self.emit(measured)
+            self.emit(self._measure(split, final=True, step=best))
 
     def _note(self, result: StepResult) -> None:
         """Put a step into the window. A norm is looked at one step late, when the device has long finished it."""
@@ -236,12 +232,7 @@ class Trainer:
         due = last or bool(every and state.step % every == 0)
         if not due or state.evaluated == state.step:
             return False
-        if self.updater.any_process(bool(self.stop.why)):
-            raise self._leave()
-        try:
-            measured = [self._measure(split, final=False, step=state.step) for split in self.parts.data.validation]
-        except HaltedError:
-            raise self._leave() from None
+        measured = [self._measure(split, final=False, step=state.step) for split in self.parts.data.validation]
         state.evaluated = state.step
         for event in measured:
             self.emit(event)
@@ -258,11 +249,15 @@ class Trainer:
         return improved
 
     def _measure(self, split: str, final: bool, step: int) -> Evaluated:
-        data = self.parts.data.test if final else self.parts.data.validation
-        started = time.monotonic()
-        size = self.settings.evaluate.batch_size
-        halt = lambda: bool(self.stop.why)  # noqa: E731
-        scores = evaluate(self.accelerator, self.parts.task, self.updater.model, data[split], size, halt)
+        data = (self.parts.data.test if final else self.parts.data.validation)[split]
+        started, task, size = time.monotonic(), self.parts.task, self.settings.evaluate.batch_size
+        if self.updater.any_process(self._asked()):
+            raise self._leave()
+        try:
+            outputs = infer(self.accelerator, task, self.updater.model, data, size, self._asked)
+        except HaltedError:
+            raise self._leave() from None
+        scores = task.score(outputs, data)
         if not all(math.isfinite(value) for value in scores.figures.values()):
             raise DivergedError(f"step {step}: the model's answers on {split} are not finite; nothing of it was saved")
         return Evaluated(step, split, scores.figures, scores.detail, time.monotonic() - started, final)
@@ -272,8 +267,7 @@ class Trainer:
         last = bool(state.stopped) or state.step == self.total_steps
         due = last or bool(every and state.step % every == 0)
         # What stands there may have been saved before the evaluation of its step.
-        known = state.step == self.saved_step and self._settled == state.evaluated
-        if improved or (due and not known):
+        if improved or (due and self._saved != (state.step, state.evaluated)):
             self._save(improved)
             return True
         return False
@@ -287,7 +281,7 @@ class Trainer:
             store.save(state.step, self._write, dict(self.parts.about))
             self._prune()
         self.accelerator.wait_for_everyone()
-        self.saved_step, self._settled = state.step, state.evaluated
+        self._saved = state.step, state.evaluated
         self.emit(CheckpointSaved(state.step, state.checkpoint, best, time.monotonic() - started))
         self._progress()
 

@@ -34,6 +34,7 @@ class StopRequest:
     def __init__(self) -> None:
         self._why = ""
         self._deadline: float | None = None  # on the monotonic clock
+        self._last: threading.Timer | None = None
         self.saves = False  # whether there is something to save: before, Ctrl-C ends the program at once
 
     @property
@@ -57,10 +58,15 @@ class StopRequest:
         if left is None:
             return None
         self._deadline = time.monotonic() + left - min(margin_s, left * SHARE_OF_SHORT_JOB)
-        last = threading.Timer(max(0.0, left - LAST_SECONDS), _leave_now)
-        last.daemon = True
-        last.start()
+        self._last = threading.Timer(max(0.0, left - LAST_SECONDS), _leave_now)
+        self._last.daemon = True
+        self._last.start()
         return left
+
+    def forget_time_limit(self) -> None:
+        """What was to be ended has ended by itself."""
+        if self._last is not None:
+            self._last.cancel()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT and (self._why or not self.saves):
@@ -72,13 +78,13 @@ class StopRequest:
 def listening() -> Iterator[StopRequest]:
     """Turn the signals that ask a job to end into a request, as long as the block lasts."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():  # only there does Python take handlers
-        yield request
-        return
-    before = {number: signal.signal(number, request._handle) for number in STOPPING}
+    # Only in the main thread does Python take handlers.
+    heard = STOPPING if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, request._handle) for number in heard}
     try:
         yield request
     finally:
+        request.forget_time_limit()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -125,13 +125,13 @@ class Updater:
 
     def _step(self, norm: torch.Tensor) -> bool:
         """Update the weights; True where it was left out. Looking at the norm makes the host wait for the device."""
-        if self.skip_nonfinite and self.accelerator.scaler is None and not math.isfinite(float(norm)):
+        if self.accelerator.scaler is not None:
+            self.optimizer.step()
+            return bool(self.optimizer.step_was_skipped)
+        if self.skip_nonfinite and not math.isfinite(float(norm)):
             return True
-        if self.accelerator.scaler is None:
-            self.optimizer.optimizer.step()  # the wrapper looks for optional packages at each call: 0.4 ms
-            return False
-        self.optimizer.step()
-        return bool(self.optimizer.step_was_skipped)
+        self.optimizer.optimizer.step()  # the wrapper looks for optional packages at each call: 0.4 ms
+        return False
 
     def _forward_backward(self, batch: Batch, totals: Mapping[str, float], sync: bool) -> dict[str, torch.Tensor]:
         on_device, processes = self._on_device(batch), self.accelerator.num_processes

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,4 +79,3 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path: Path) 
     )
     assert (run / "checkpoint-4" / "model.safetensors").read_bytes() == whole
     assert not verify(run / "checkpoint-4")
-    shutil.rmtree(run)

@@ -1,7 +1,8 @@
 """The disk fails, or the process dies, at each operation of saving in turn: the old checkpoint or the new one is there.
 
 Python tells an audit hook of every file that is opened, renamed, made or removed, and obeys an error that the hook
-raises. fsync tells nobody, so it is wrapped. The fault moves one operation on until a save goes through.
+raises. fsync tells nobody, so it is wrapped; what safetensors writes below Python is not heard. The fault moves one
+operation on until a save goes through.
 """
 
 from __future__ import annotations

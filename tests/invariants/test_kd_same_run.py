@@ -9,7 +9,7 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,28 +42,10 @@ KILL_RUN = DISTILLED | {
 }
 
 
-class WarmLives(Lives):
-    """Lives of distillation runs, whose libraries the server imports before the first; killed when and where asked."""
-
-    def __init__(self) -> None:
-        super().__init__(__file__)
-
-    def run_until(self, arguments: list[str], reached: Callable[[], bool], then: float, patience: float) -> int:
-        """One life, killed so many seconds after `reached`, or when that takes too long. Returns its wait status."""
-        self._write(json.dumps(arguments))
-        pid = int(self._read())
-        deadline = time.monotonic() + patience
-        while not reached() and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(then)
-        os.kill(pid, 9)  # a zombie until the server reaps it, so the pid is still its own
-        self._write("wait")
-        return int(self._read())
-
-
 @pytest.fixture(scope="module")
-def lives() -> Iterator[WarmLives]:
-    server = WarmLives()
+def lives() -> Iterator[Lives]:
+    """Lives of distillation runs, whose libraries the server imports before the first."""
+    server = Lives(__file__)
     yield server
     server.close()
 
@@ -95,7 +77,7 @@ def assert_whole(shard: bytes) -> None:
     assert hashlib.sha256(shard[start:]).hexdigest() == promised
 
 
-def first_life(lives: WarmLives, config: Path, folder: Path) -> tuple[float, float]:
+def first_life(lives: Lives, config: Path, folder: Path) -> tuple[float, float]:
     """Seconds that a life which nobody disturbs takes to train, and to fill the cache in it."""
     steps = KILL_RUN["train"]["max_steps"]
     watched = {"first": "teacher_cache/*", "last": "teacher_cache/*/measured-*.json", "end": f"*/*/checkpoint-{steps}"}
@@ -115,7 +97,7 @@ def first_life(lives: WarmLives, config: Path, folder: Path) -> tuple[float, flo
 @pytest.mark.slow
 @pytest.mark.parametrize(("micro_batch", "workers"), [(16, 0), (4, 2)], ids=["whole", "accumulation-workers"])
 def test_killed_at_random_moments_run_and_cache_end_bit_equal(
-    tmp_path: Path, lives: WarmLives, micro_batch: int, workers: int
+    tmp_path: Path, lives: Lives, micro_batch: int, workers: int
 ) -> None:
     cut = {"train": {"micro_batch_size": micro_batch, "num_workers": workers}}
     settings = merged(merged(KILL_RUN, write_data(tmp_path / "data")), cut)

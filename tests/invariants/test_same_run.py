@@ -6,7 +6,6 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ KILL_RUN = {
     "checkpoint": {"every": 4},
     "log": {"every": 3},  # not a divisor of 4: windows are cut by checkpoints
 }
-
-
-@pytest.fixture(scope="module")
-def lives() -> Iterator[Lives]:
-    server = Lives()
-    yield server
-    server.close()
 
 
 @pytest.mark.slow

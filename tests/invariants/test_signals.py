@@ -13,12 +13,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, Lives, fingerprint, forge, merged, only_run, write_config
+from support import ROOT, Lives, forge, merged, only_run, result, write_config
 
 from forge.core.errors import EXIT_SAVED_RUN_ME_AGAIN
 from forge.train.signals import StopRequest, job_seconds_left, listening
@@ -37,20 +36,6 @@ DISTILLED: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def lives() -> Iterator[Lives]:
-    server = Lives()
-    yield server
-    server.close()
-
-
-def settled(run: Path) -> dict[str, Any]:
-    """What must be equal. A stop leaves a checkpoint of its own, which a later one replaces among the kept."""
-    found = fingerprint(run)
-    del found["checkpoints"]
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("micro_batch", "workers", "extra"),
@@ -63,10 +48,9 @@ def test_signals_at_random_moments(
     change = merged(merged(RUN, {"train": {"micro_batch_size": micro_batch, "num_workers": workers}}), extra)
     calm = write_config(tmp_path / "calm", change)
     assert lives.run(["--config", str(calm)]) == 0
-    expected = settled(only_run(tmp_path / "calm"))
+    expected = result(only_run(tmp_path / "calm"))
     log = only_run(tmp_path / "calm") / "output.log"
     lasted = log.stat().st_mtime - (log.parent / "run_metadata.json").stat().st_ctime
-    assert lives.run(["--config", str(calm)]) == 0, "a finished run is not touched"
 
     stormy = write_config(tmp_path / "stormy", change)
     rng, sent, finished = random.Random(micro_batch + workers), 0, 0
@@ -74,12 +58,14 @@ def test_signals_at_random_moments(
         begun = time.time()
         number = rng.choice([signal.SIGTERM, signal.SIGUSR1])
         alive = lambda since=begun: _log_moved(tmp_path / "stormy", since)  # noqa: E731
-        status = lives.signalled(["--config", str(stormy)], number, alive, rng.uniform(0.0, 0.8) * max(lasted, 1.0))
+        send = lambda pid, number=number: os.killpg(pid, number)  # noqa: E731 - workers included
+        then = rng.uniform(0.0, 0.8) * max(lasted, 1.0)
+        status = lives.run_until(["--config", str(stormy)], alive, then, send=send)
         code = os.waitstatus_to_exitcode(status)
         assert code in {0, EXIT_SAVED_RUN_ME_AGAIN}, (code, signal.Signals(number).name)
         sent += code == EXIT_SAVED_RUN_ME_AGAIN
         if code == 0:
-            assert settled(only_run(tmp_path / "stormy")) == expected
+            assert result(only_run(tmp_path / "stormy")) == expected
             finished += 1
             shutil.rmtree(only_run(tmp_path / "stormy"))
             continue
@@ -88,7 +74,7 @@ def test_signals_at_random_moments(
         step = state.get("step", 0)  # none where it was asked while the teacher's cache was filled
         assert step == 0 or state["checkpoint"] == f"checkpoint-{step}", "saved where it stood"
     assert lives.run(["--config", str(stormy)]) == 0
-    assert settled(only_run(tmp_path / "stormy")) == expected
+    assert result(only_run(tmp_path / "stormy")) == expected
     print(f"{sent} signals, all saved; {finished + 1} runs bit-equal")
 
 
@@ -120,7 +106,7 @@ def test_a_stop_at_every_boundary_there_is(tmp_path: Path) -> None:
     change = {"train": {"max_steps": 4}, "evaluate": {"every": 2, "max_examples": 16, "batch_size": 8}}
     change["checkpoint"] = {"every": 3}
     assert forge("--config", write_config(tmp_path / "calm", change)) == 0
-    expected = settled(only_run(tmp_path / "calm"))
+    expected = result(only_run(tmp_path / "calm"))
     stops = 0
     for looks in range(100):
         folder = tmp_path / str(looks)
@@ -130,11 +116,11 @@ def test_a_stop_at_every_boundary_there_is(tmp_path: Path) -> None:
         except StoppedError:
             stops += 1
             assert forge("--config", config) == 0
-            assert settled(only_run(folder)) == expected, f"stopped at look {looks}"
+            assert result(only_run(folder)) == expected, f"stopped at look {looks}"
         else:
             break
         shutil.rmtree(folder)
-    assert settled(only_run(folder)) == expected
+    assert result(only_run(folder)) == expected
     assert stops >= 12, "four steps, two evaluations of two batches, a test split of two"
 
 
@@ -183,9 +169,44 @@ def test_a_job_s_end_is_a_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> Non
     stop = StopRequest()
     assert stop.heed_time_limit(60) is not None
     assert not stop.why
-    stop = StopRequest()
-    stop.heed_time_limit(3600)
-    assert not stop.why, "a quarter of what is left, at most"
+    stop.forget_time_limit()
+    short = StopRequest()
+    short.heed_time_limit(3600)
+    short.forget_time_limit()
+    assert not short.why, "a quarter of what is left, at most"
+    for request, seconds in ((stop, 3600 - 60), (short, 3600 * 0.75)):
+        began = time.monotonic()
+        with monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda: began + seconds - 30)  # noqa: B023
+            assert not request.why
+            later.setattr(time, "monotonic", lambda: began + seconds + 30)  # noqa: B023
+            assert request.why == "the job's time limit is near"
+
+
+def test_in_a_job_s_last_seconds_a_process_ends_itself_unless_its_run_has_ended() -> None:
+    run = "import time\nfrom forge.train.signals import listening\n"
+    stuck = run + "with listening() as stop:\n    stop.heed_time_limit(60)\n    time.sleep(30)\n"
+    ended = run + "with listening() as stop:\n    stop.heed_time_limit(60)\ntime.sleep(3)\n"
+    environment = os.environ | {"SLURM_JOB_END_TIME": str(int(time.time()) + 12)}
+    lives = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment) for code in (stuck, ended)]
+    assert [life.wait(20) for life in lives] == [EXIT_SAVED_RUN_ME_AGAIN, 0]
+
+
+def test_a_run_that_another_process_has_begun_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from forge import assemble
+
+    real, first = assemble.prepare_run, [True]
+
+    def meanwhile(*arguments: Any, **named: Any) -> Any:
+        if first.pop() if first else False:
+            assert forge("--config", config) == 0
+        return real(*arguments, **named)
+
+    config = write_config(tmp_path)
+    monkeypatch.setattr(assemble, "prepare_run", meanwhile)
+    assert forge("--config", config) == EXIT_SAVED_RUN_ME_AGAIN
+    assert json.loads((only_run(tmp_path) / "training_state.json").read_text())["status"] == "completed"
+    assert forge("--config", config) == 0
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from slurm.cluster import Cluster, missing, wait_for
-from support import ROOT, fingerprint, forge, only_run, write_config
+from support import ROOT, forge, only_run, result, write_config
 
 why_not = missing() or ("" if os.environ.get("FORGE_FULL") else "takes five minutes: make survive, or FORGE_FULL=1")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not), reason=why_not)]
@@ -103,11 +103,6 @@ class Lab:
         self.ends(job, seconds)
         same(only_run(self.folder / name), self.expected)
         return f"{len(self.lives(name))} lives"
-
-
-def result(run: Path) -> dict[str, Any]:
-    """A run's fingerprint; a save on request leaves other checkpoints behind, and only the last is the result."""
-    return {key: value for key, value in fingerprint(run).items() if key != "checkpoints"}
 
 
 def same(run: Path, expected: dict[str, Any]) -> None:
