@@ -24,6 +24,7 @@ from forge.preflight import preflight
 from forge.tasks.embedded.nli import LABELS
 from forge.tasks.embedded.tokenizer import build_tokenizer
 from forge.train.checkpoint import CheckpointStore
+from forge.train.device import make_accelerator
 from forge.train.loop import Trainer
 
 CONFIG = Path(__file__).parent.parent / "configs/classification/embedded_nli/tiny_distilbert/00_sft.yaml"
@@ -78,7 +79,7 @@ def prepare(folder: Path, steps: int, losses: Sequence[str] = (), *settings: str
         chosen += [f"distill.{name}.weight=1.0" for name in losses]
     found = preflight(resolve(CONFIG, [*chosen, *settings]))
     found.run.path.mkdir(parents=True, exist_ok=True)
-    accelerator = assemble.make_accelerator(found.resolved.settings)
+    accelerator = make_accelerator(found.resolved.settings)
     return assemble.prepare_run(found, None, accelerator, CheckpointStore(found.run.path, 2))
 
 

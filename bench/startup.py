@@ -48,9 +48,10 @@ from forge import assemble
 mark("import the rest of Forge")
 from forge.core.events import Started, StepLogged
 from forge.train.checkpoint import CheckpointStore
+from forge.train.device import make_accelerator
 from forge.train.loop import Trainer
 assemble.quiet_libraries()
-accelerator = assemble.make_accelerator(resolved.settings)
+accelerator = make_accelerator(resolved.settings)
 prepared = assemble.prepare_run(found, None, accelerator, CheckpointStore(found.run.path, 2))
 mark("generate, tokenize and encode data, build the model")
 class Stop(Exception): pass

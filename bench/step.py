@@ -24,6 +24,7 @@ from forge.config import resolve
 from forge.core.events import Event, Finished, Started
 from forge.preflight import preflight
 from forge.train.checkpoint import CheckpointStore
+from forge.train.device import make_accelerator
 from forge.train.loop import Parts, Trainer
 
 ROUNDS = 9
@@ -42,7 +43,7 @@ def parts_for(model: str, batch_size: int, steps: int, folder: str) -> Parts:
     found = preflight(resolve(CONFIG, settings))
     store = CheckpointStore(found.run.path, 2)
     found.run.path.mkdir(parents=True, exist_ok=True)
-    return assemble.prepare_run(found, None, assemble.make_accelerator(found.resolved.settings), store).parts
+    return assemble.prepare_run(found, None, make_accelerator(found.resolved.settings), store).parts
 
 
 def forge_side(parts: Parts, steps: int) -> tuple[float, float]:

@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from accelerate import Accelerator, DistributedType
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.config.schema import Columns, Model, Settings
 from forge.core.assets import Asset
-from forge.core.errors import CheckpointError, StoppedError, UserError
+from forge.core.errors import CheckpointError, StoppedError
 from forge.core.events import Notice, Sink, fan_out
 from forge.models.load import (
     as_saved,
@@ -52,7 +51,9 @@ from forge.tasks.splits import RawData, read_splits
 from forge.teaching import Student, Teaching, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
+from forge.train.device import make_accelerator
 from forge.train.loop import Parts, Trainer, total_steps
+from forge.train.shards import is_sharding
 from forge.train.signals import StopRequest
 
 CHECKPOINT_COPIES = 3  # weights, and Adam's two moments
@@ -186,26 +187,6 @@ def prepare_run(
     return Prepared(parts, header, notices + list(data.notices), plan.names, raw.columns, fingerprints, teaching)
 
 
-def make_accelerator(settings: Settings) -> Accelerator:
-    """Device, processes and precision. Raises UserError for what this machine cannot do."""
-    if settings.train.threads:
-        torch.set_num_threads(settings.train.threads)
-    precision = settings.train.precision
-    on_gpu = torch.cuda.is_available()
-    if precision == "auto":
-        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "fp16" and not on_gpu:
-        raise UserError("train.precision: fp16 needs a GPU, and this machine shows none; take bf16 or fp32")
-    AcceleratorState._reset_state()  # else a second run in this process would be refused another precision
-    # Without a GPU, Accelerate joins the processes of torchrun only when told that the CPU is meant.
-    on_cpu = not torch.accelerator.is_available()
-    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=on_cpu)
-    if accelerator.distributed_type in {DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}:
-        name = accelerator.distributed_type.value
-        raise UserError(f"{name} splits a model over devices, which Forge does not do yet; launch with plain DDP")
-    return accelerator
-
-
 def encode_splits(task: ClassificationTask, raw: RawData, settings: Settings, accelerator: Accelerator) -> TaskData:
     """Encode every split; the main process first, so that the others find its cache."""
     limits = {"train": settings.data.max_train_examples}
@@ -315,7 +296,7 @@ def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
         f"model: {found.model.describe()}, {type(parts.model).__name__}, {parameters:,} parameters",
         f"data: {data}: {shown} examples",
         f"labels: {', '.join(labels)}",
-        f"device: {accelerator.device}, {accelerator.num_processes} process(es), "
+        f"device: {accelerator.device}, {_processes(accelerator)}, "
         f"precision {accelerator.mixed_precision.replace('no', 'fp32')}, {torch.get_num_threads()} thread(s)",
         f"plan: {steps:,} steps of {per_step}, {len(parts.plan.epoch(0)):,} steps an epoch",
     ]
@@ -324,6 +305,13 @@ def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
         names = " and ".join(asset.location for asset in found.stand_ins)
         lines.append(f"STAND-INS: {names}, {why}; the figures say nothing about {found.stand_ins[0].asked}")
     return lines
+
+
+def _processes(accelerator: Accelerator) -> str:
+    count = accelerator.num_processes
+    if is_sharding(accelerator):
+        return f"{count} processes that share the model (FSDP2)"
+    return f"{count} processes" if count > 1 else "1 process"
 
 
 def _tokenizer(found: Preflight, source: Asset, wanted: Model, raw: RawData) -> PreTrainedTokenizerBase:

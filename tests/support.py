@@ -84,14 +84,20 @@ def result(run: Path) -> dict[str, Any]:
     return {key: value for key, value in fingerprint(run).items() if key != "checkpoints"}
 
 
-def on_two_processes(config: Path) -> None:
-    """A run on two processes of this machine, to its end."""
+def launcher() -> list[str]:
+    """The words that start a program on two processes of this machine, as `run_training.sh` does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    handled = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    return [*torchrun, f"--signals-to-handle={handled}", "--shutdown-timeout=100"]
+
+
+def on_two_processes(config: Path) -> None:
+    """A run on two processes of this machine, to its end."""
     done = subprocess.run(
-        [*launch, "forge.py", "--config", str(config)],
+        [*launcher(), "forge.py", "--config", str(config)],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

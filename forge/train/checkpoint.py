@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from forge.core.errors import CheckpointError
 from forge.core.io import fsync_file, storage_errors
 from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, seal, verify
+from forge.train.shards import fill, laid_out
 
 PREFIX = "checkpoint-"
 TEMPORARY = ".saving-"
@@ -34,6 +35,15 @@ class Found:
 
     path: Path | None
     skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """The tensors of a checkpoint, by name."""
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    extra: dict[str, torch.Tensor]  # what is trained along with the model, in a file of its own
 
 
 class CheckpointStore:
@@ -114,37 +124,30 @@ class CheckpointStore:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Named) -> dict[str, torch.Tensor]:
     """Every tensor of the optimizer's state, named `<slot>:<parameter>`."""
-    tensors = {
-        f"{slot}:{name}": value.detach().cpu().contiguous()
+    return {
+        f"{slot}:{name}": value
         for name, parameter in parameters.items()
         for slot, value in optimizer.state.get(parameter, {}).items()
     }
-    save_file(tensors, folder / OPTIMIZER_FILE)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
-    """Put back what `save_optimizer` wrote."""
+    """The inverse of `optimizer_tensors`, from the file of a checkpoint."""
     for key, value in load_file(folder / OPTIMIZER_FILE).items():
         slot, name = key.split(":", maxsplit=1)
         if name not in parameters:
             raise CheckpointError(f"{folder / OPTIMIZER_FILE}  holds '{name}', which the model does not have")
         parameter = parameters[name]
         # A fused optimizer counts its steps on the parameter's device, any other on the CPU.
-        stays = slot == "step" and not optimizer.defaults.get("fused")
-        optimizer.state[parameter][slot] = value if stays else value.to(parameter.device)
-
-
-def save_extra(extra: torch.nn.Module, folder: Path) -> None:
-    """What was trained along with the model, in a file of its own: the model beside it loads without."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in extra.state_dict().items()}
-    save_file(tensors, folder / EXTRA_FILE)
+        count = value.to(parameter.device) if optimizer.defaults.get("fused") else value
+        optimizer.state[parameter][slot] = count if slot == "step" else laid_out(value, parameter)
 
 
 def load_extra(extra: torch.nn.Module, folder: Path) -> None:
-    """Put back what `save_extra` wrote."""
+    """Put back what was trained along with the model."""
     try:
-        extra.load_state_dict(load_file(folder / EXTRA_FILE))
+        fill(extra, folder / EXTRA_FILE)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{folder / EXTRA_FILE}  does not hold this run's projections") from error

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 
 from forge.tasks.base import Task
+from forge.train.shards import is_sharding, looking
 
 
 class HaltedError(Exception):
@@ -36,13 +37,18 @@ def infer(
     was_training = bare.training
     bare.eval()
     found: list[tuple[int, Any]] = []
-    with torch.inference_mode(), accelerator.autocast():
-        for indices in batches[accelerator.process_index :: accelerator.num_processes]:
+    mine = batches[accelerator.process_index :: accelerator.num_processes]
+    rounds = -(-len(batches) // accelerator.num_processes) if is_sharding(accelerator) else len(mine)
+    with looking(bare), accelerator.autocast():
+        # Who has no batch in the last round computes one for nothing: the others need its parts of the weights.
+        for turn, indices in enumerate(mine + batches[:1] * (rounds - len(mine))):
             if halt and accelerator.num_processes == 1 and halt():
                 raise HaltedError
             batch = task.collate(data.__getitems__(indices.tolist()))
             on_device = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
-            found.extend(zip(indices.tolist(), task.infer(bare, on_device), strict=True))
+            outputs = task.infer(bare, on_device)
+            if turn < len(mine):
+                found.extend(zip(indices.tolist(), outputs, strict=True))
     bare.train(was_training)
     everything = gather_object(found) if accelerator.num_processes > 1 else found
     return [output for _, output in sorted(everything, key=lambda pair: pair[0])]

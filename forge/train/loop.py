@@ -10,25 +10,27 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_model
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from forge.config.schema import Settings
-from forge.core.errors import DivergedError, StoppedError
+from forge.core.errors import DivergedError, StoppedError, UserError
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
 from forge.core.io import to_json
-from forge.core.manifest import STATE_FILE, WEIGHTS_FILE
+from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE
 from forge.objectives.base import Objective
 from forge.tasks.base import HIGHER_IS_BETTER, Task, TaskData
 from forge.train.batching import BatchPlan
-from forge.train.checkpoint import CheckpointStore, load_extra, load_optimizer, save_extra, save_optimizer
+from forge.train.checkpoint import CheckpointStore, Content, load_extra, load_optimizer, optimizer_tensors
 from forge.train.evaluate import HaltedError, infer
 from forge.train.optim import build_optimizer, learning_rate
+from forge.train.shards import cut_by_blocks, fill, gathered, is_sharding
 from forge.train.signals import StopRequest
 from forge.train.state import Best, TrainingState
 from forge.train.step import Counted, StepResult, Updater, WithExtra
@@ -76,6 +78,9 @@ class Trainer:
             parts.model, self.settings.train, self.extra, parts.objective.extra_learning_rate
         )
         trained = WithExtra(parts.model, self.extra) if self.extra else parts.model
+        if is_sharding(self.accelerator):
+            self._refuse_balance()
+            cut_by_blocks(self.accelerator, parts.model)
         model, optimizer = self.accelerator.prepare(trained, self.optimizer)
         self.updater = Updater(
             self.accelerator,
@@ -160,7 +165,7 @@ class Trainer:
         if not self.parts.data.test:
             return
         best = self.state.best.step if self.state.best else self.state.step
-        load_model(self.parts.model, self.parts.store.run_dir / f"checkpoint-{best}" / WEIGHTS_FILE)
+        fill(self.parts.model, self.parts.store.run_dir / f"checkpoint-{best}" / WEIGHTS_FILE)
         for split in self.parts.data.test:
             self.emit(self._measure(split, final=True, step=best))
 
@@ -204,7 +209,7 @@ class Trainer:
     def _norms_if_due(self, batches: StepBatches, counted: Counted) -> dict[str, float]:
         """Gradient norms of the objective's terms, weighted, before the steps at which they are wanted."""
         objective, step = self.parts.objective, self.state.step + 1
-        every = objective.norms_every
+        every = None if is_sharding(self.accelerator) else objective.norms_every  # a part of a gradient has no norm
         if not (objective.wants_balance or (every and (step == 1 or step % every == 0))):
             return {}
         norms = self.updater.gradient_norms(batches, counted, self.state.step)
@@ -277,8 +282,9 @@ class Trainer:
         state, store, started = self.state, self.parts.store, time.monotonic()
         state.window = self._finite(self.window.sums())
         state.checkpoint = f"checkpoint-{state.step}"
+        content = self._content()
         if self.accelerator.is_main_process:
-            store.save(state.step, self._write, dict(self.parts.about))
+            store.save(state.step, partial(self._write, content), dict(self.parts.about))
             self._prune()
         self.accelerator.wait_for_everyone()
         self._saved = state.step, state.evaluated
@@ -289,13 +295,22 @@ class Trainer:
         best = self.state.best
         self.parts.store.prune(self.state.step, {f"checkpoint-{best.step}"} if best else set())
 
-    def _write(self, folder: Path) -> None:
-        self.parts.model.save_pretrained(folder, max_shard_size="1TB")
-        for name, content in self.parts.tokenizer_files.items():
-            (folder / name).write_bytes(content)
-        save_optimizer(self.optimizer, self._named(), folder)
-        if self.extra:
-            save_extra(self.extra, folder)
+    def _content(self) -> Content:
+        """The tensors of a checkpoint, whole, in the main process; the others lend their parts."""
+        keep = self.accelerator.is_main_process
+        return Content(
+            gathered(self.parts.model.state_dict(), keep),
+            gathered(optimizer_tensors(self.optimizer, self._named()), keep),
+            gathered(self.extra.state_dict(), keep) if self.extra else {},
+        )
+
+    def _write(self, content: Content, folder: Path) -> None:
+        self.parts.model.save_pretrained(folder, state_dict=content.weights, max_shard_size="1TB")
+        for name, text in self.parts.tokenizer_files.items():
+            (folder / name).write_bytes(text)
+        save_file(content.optimizer, folder / OPTIMIZER_FILE)
+        if content.extra:
+            save_file(content.extra, folder / EXTRA_FILE)
         scaler = self.accelerator.scaler
         record = {
             "state": self.state.as_json(),
@@ -313,6 +328,13 @@ class Trainer:
         if record["scaler"] and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(record["scaler"])
         return TrainingState.from_json(record["state"], str(folder / STATE_FILE))
+
+    def _refuse_balance(self) -> None:
+        if self.parts.objective.wants_balance:
+            raise UserError(
+                "distill.balance: gradient_norm needs whole gradients, which FSDP takes apart; take none, or launch "
+                "with configs/accelerate/ddp.yaml"
+            )
 
     def _named(self) -> dict[str, torch.nn.Parameter]:
         """Everything that is trained, by name."""

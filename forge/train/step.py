@@ -19,6 +19,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from forge.core.hashing import derive_seed
 from forge.objectives.base import Objective
 from forge.tasks.base import Batch
+from forge.train.shards import whole
 from forge.train.stream import StepBatches
 
 
@@ -90,7 +91,7 @@ class Updater:
             seed_draws(self.accelerator.device, derive_seed(self.seed, "dropout", step, number))
             for name, value in self._forward_backward(batch, counted.totals, sync=last).items():
                 shares[name] = shares[name] + value if name in shares else value
-        norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or math.inf)
+        norm = whole(self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or math.inf))
         skipped = self._step(norm)
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(shares, norm, skipped)
@@ -138,7 +139,7 @@ class Updater:
         with contextlib.nullcontext() if sync else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 report = self.objective.compute(self.model, on_device, totals)
-            # DDP averages gradients over processes, but shares must be added: hence the factor.
+            # DDP and FSDP average gradients over processes, but shares must be added: hence the factor.
             loss, scaler = report.loss * processes, self.accelerator.scaler
             (scaler.scale(loss) if scaler else loss).backward()
         return {"loss": report.loss.detach().double()} | {

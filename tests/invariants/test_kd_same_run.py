@@ -170,7 +170,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     config = write_config(tmp_path / "two", settings)
     on_two_processes(config)
     log = (only_run(tmp_path / "two") / "output.log").read_text()
-    assert "2 process(es)" in log
+    assert "2 processes" in log
     assert log.count("no teacher runs in training") == 1
     assert cache_of(tmp_path / "one") == cache_of(tmp_path / "two")
     pairs = list(zip(*(metrics(only_run(tmp_path / name)) for name in ("one", "two")), strict=True))

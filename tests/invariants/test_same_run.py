@@ -93,7 +93,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert forge("--config", write_config(tmp_path / "one", change)) == 0
     config = write_config(tmp_path / "two", change)
     on_two_processes(config)
-    assert "2 process(es)" in (only_run(tmp_path / "two") / "output.log").read_text()
+    assert "2 processes" in (only_run(tmp_path / "two") / "output.log").read_text()
     _assert_same_losses(tmp_path / "one", tmp_path / "two", 1e-6)
 
 
