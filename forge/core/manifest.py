@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ STATE_FILE = "trainer_state.json"
 WEIGHTS_FILE = "model.safetensors"
 DIGEST = "manifest_sha256"  # of the manifest without it
 MOST_BYTES = 16 * 2**20
+AT_ONCE = 3  # files: weights, optimizer, and the small ones
 TOKENIZER_LIST = "tokenizer_files.json"
 RESUME_ONLY = frozenset({MANIFEST, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
 """What using the model does not need."""
@@ -24,13 +26,16 @@ RESUME_ONLY = frozenset({MANIFEST, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKEN
 
 def seal(folder: Path, about: dict[str, Any]) -> None:
     """Force every file of `folder` onto the disk and write the manifest that names them, last."""
-    files = {}
     readable = 0o666 & ~_umask()  # safetensors writes for the owner alone; a group shares its runs
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            path.chmod(readable)
-            fsync_file(path)
-            files[str(path.relative_to(folder))] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+
+    def settle(path: Path) -> dict[str, Any]:
+        path.chmod(readable)
+        fsync_file(path)
+        return {"size": path.stat().st_size, "sha256": file_sha256(path)}
+
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # hashing and the disk both leave Python's lock alone
+        files = dict(zip((str(path.relative_to(folder)) for path in paths), pool.map(settle, paths), strict=True))
     manifest = folder / MANIFEST
     record = about | {"files": files}
     manifest.write_text(to_json(record | {DIGEST: digest(record)}), encoding="utf-8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,18 +53,47 @@ class CheckpointStore:
     def __init__(self, run_dir: Path, keep: int) -> None:
         self.run_dir = run_dir
         self.keep = keep
+        self._publishing: Future[None] | None = None
 
     def save(self, step: int, write: Callable[[Path], None], about: dict[str, Any]) -> str:
         """Let `write` fill a directory, then publish it as `checkpoint-<step>`; returns that name."""
+        self.begin(step, write, about)
+        self.wait()
+        return f"{PREFIX}{step}"
+
+    def begin(self, step: int, write: Callable[[Path], None], about: dict[str, Any]) -> None:
+        """The same, but fsync, sha256 and publishing go on in a thread of their own, until `wait`."""
+        self.wait()
         name = f"{PREFIX}{step}"
-        temporary, aside = self.run_dir / f"{TEMPORARY}{name}.{os.getpid()}", self.run_dir / f"{ASIDE}{name}"
-        with storage_errors(f"saving {name}"):
-            try:
+        temporary = self.run_dir / f"{TEMPORARY}{name}.{os.getpid()}"
+        try:
+            with storage_errors(f"saving {name}"):
                 shutil.rmtree(temporary, ignore_errors=True)  # of an earlier life, where process numbers come again
                 temporary.mkdir()
                 write(temporary)
-                seal(temporary, {"step": step} | about)
-                final = self.run_dir / name
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        publisher = ThreadPoolExecutor(1, "checkpoint")  # a new one each time: a thread does not survive a fork
+        self._publishing = publisher.submit(self._publish, temporary, name, {"step": step} | about)
+        publisher.shutdown(wait=False)
+
+    @property
+    def published(self) -> bool:
+        """Whether nothing is on its way: `wait` would return, or raise, at once."""
+        return self._publishing is None or self._publishing.done()
+
+    def wait(self) -> None:
+        """Until what was begun is there. Raises StorageError where that failed."""
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            publishing.result()
+
+    def _publish(self, temporary: Path, name: str, about: dict[str, Any]) -> None:
+        final, aside = self.run_dir / name, self.run_dir / f"{ASIDE}{name}"
+        with storage_errors(f"saving {name}"):
+            try:
+                seal(temporary, about)
                 if final.exists():  # from before this step's evaluation, or from a life that did not report it
                     shutil.rmtree(aside, ignore_errors=True)
                     final.rename(aside)
@@ -72,7 +102,6 @@ class CheckpointStore:
             finally:
                 self._put_back()
                 shutil.rmtree(temporary, ignore_errors=True)
-        return name
 
     def names(self) -> list[str]:
         """Names of all published checkpoints, oldest first."""

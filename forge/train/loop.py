@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from forge.config.schema import Settings
-from forge.core.errors import DivergedError, StoppedError, UserError
+from forge.core.errors import DivergedError, StoppedError, StorageError, UserError
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
 from forge.core.io import to_json
 from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE
@@ -94,6 +95,8 @@ class Trainer:
         )
         self.state = self._restore(resume_from) if resume_from else TrainingState()
         self._saved = self.state.step, self.state.evaluated  # of the newest checkpoint
+        self._saving: _Saving | None = None
+        self._newest = self.state.checkpoint  # that is on the disk
         self.window = Window(self.accelerator, self.state.window)
         self._last_norm: tuple[int, torch.Tensor] | None = None
 
@@ -101,30 +104,40 @@ class Trainer:
         """Train to the end and return the final state. Raises DivergedError, StorageError, StoppedError."""
         state, started = self.state, time.monotonic()
         if self.accelerator.is_main_process:
-            self._prune()  # a life that was killed between saving and pruning left one too many
+            self._prune(state.step)  # a life that was killed between saving and pruning left one too many
         self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir)))
         self._progress()
         self.updater.model.train()
-        assert self.parts.data.train is not None
-        self._settle()  # a life that was asked to stop left an evaluation for this one
-        with stream(
-            self.parts.data.train,
-            self.parts.task.collate,
-            self.parts.plan,
-            state.cursor,
-            self.accelerator.process_index,
-            self.settings.train.num_workers,
-            self.parts.objective.enrich,
-        ) as steps:
-            self._train(steps)
+        try:
+            self._settle()  # a life that was asked to stop left an evaluation for this one
+            self._train()
+        except BaseException:
+            with suppress(StorageError):  # what is on its way is good; the first error is the one to tell
+                self._finish_save()
+            raise
+        self._finish_save()
         reason = state.stopped or f"all {self.total_steps} steps done"
         self.emit(Finished(state.step, reason, time.monotonic() - started))
         return state
 
-    def _train(self, steps: Iterator[StepBatches]) -> None:
+    def _train(self) -> None:
+        assert self.parts.data.train is not None
+        with stream(
+            self.parts.data.train,
+            self.parts.task.collate,
+            self.parts.plan,
+            self.state.cursor,
+            self.accelerator.process_index,
+            self.settings.train.num_workers,
+            self.parts.objective.enrich,
+        ) as steps:
+            self._take_steps(steps)
+
+    def _take_steps(self, steps: Iterator[StepBatches]) -> None:
         state, clock = self.state, _Clock(self.state)
         while state.step < self.total_steps and not state.stopped:
             batches = next(steps)
+            self._finish_save(wait=False)
             counted = self.updater.count(batches, self._asked())
             if counted.stop:
                 raise self._leave()
@@ -157,6 +170,7 @@ class Trainer:
         self.emit(Notice(f"asked to stop ({why}): saving after step {step}"))
         if step > self._saved[0]:
             self._save(best=False)
+        self._finish_save()
         saved = f"checkpoint-{step} is saved" if step else "nothing was trained yet"
         return StoppedError(f"stopped after step {step:,} ({why}); {saved}, and the same command continues")
 
@@ -237,6 +251,7 @@ class Trainer:
         due = last or bool(every and state.step % every == 0)
         if not due or state.evaluated == state.step:
             return False
+        self._finish_save()
         measured = [self._measure(split, final=False, step=state.step) for split in self.parts.data.validation]
         state.evaluated = state.step
         for event in measured:
@@ -282,18 +297,30 @@ class Trainer:
         state, store, started = self.state, self.parts.store, time.monotonic()
         state.window = self._finite(self.window.sums())
         state.checkpoint = f"checkpoint-{state.step}"
+        self._finish_save()
         content = self._content()
         if self.accelerator.is_main_process:
-            store.save(state.step, partial(self._write, content), dict(self.parts.about))
-            self._prune()
+            store.begin(state.step, partial(self._write, content), dict(self.parts.about))
         self.accelerator.wait_for_everyone()
         self._saved = state.step, state.evaluated
-        self.emit(CheckpointSaved(state.step, state.checkpoint, best, time.monotonic() - started))
+        self._saving = _Saving(state.step, state.checkpoint, best, started)
+
+    def _finish_save(self, wait: bool = True) -> None:
+        """Report the save that was begun last, once it is on the disk. Training goes on while it gets there."""
+        saving = self._saving
+        if saving is None or not (wait or self.parts.store.published):
+            return
+        self._saving = None
+        self.parts.store.wait()
+        if self.accelerator.is_main_process:
+            self._prune(saving.step)
+        self._newest = saving.name
+        self.emit(CheckpointSaved(saving.step, saving.name, saving.best, time.monotonic() - saving.started))
         self._progress()
 
-    def _prune(self) -> None:
+    def _prune(self, step: int) -> None:
         best = self.state.best
-        self.parts.store.prune(self.state.step, {f"checkpoint-{best.step}"} if best else set())
+        self.parts.store.prune(step, {f"checkpoint-{best.step}"} if best else set())
 
     def _content(self) -> Content:
         """The tensors of a checkpoint, whole, in the main process; the others lend their parts."""
@@ -352,9 +379,19 @@ class Trainer:
             "last": dict(state.last),
             "validation": dict(state.validation),
             "best": {"metric": self.settings.evaluate.metric} | asdict(best) if best else None,
-            "checkpoint": state.checkpoint,
+            "checkpoint": self._newest,
         }
         self.emit(Progressed(progress))
+
+
+@dataclass(frozen=True)
+class _Saving:
+    """A checkpoint on its way to the disk."""
+
+    step: int
+    name: str
+    best: bool
+    started: float  # on the monotonic clock
 
 
 class _Clock:
