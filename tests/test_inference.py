@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from forge.cli import main
+from forge.core.manifest import verify
 
 CONFIG = """
 task: classification
@@ -286,6 +287,12 @@ def test_an_export_never_overwrites(refused, tmp_path):
     assert refused("export", "--out", str(tmp_path)).endswith("is not empty; give a new directory")
     assert refused("export", "--out", str(tmp_path / "mine.txt")).endswith("is a file; give a new directory")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_export_into_the_checkpoint_would_damage_it(refused, run):
+    for out in (run / "checkpoint-3", run / "checkpoint-3/exported"):
+        assert "is inside the checkpoint" in refused("export", "--out", str(out))
+    assert verify(run / "checkpoint-3") == ""
 
 
 def test_a_push_without_network_keeps_the_export(call, tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
     checkpoint = run.checkpoint(which)
     if damage := verify(checkpoint):
         raise CheckpointError(f"{checkpoint}  is damaged: {damage}; try --checkpoint last, or an earlier step")
+    if out.resolve().is_relative_to(checkpoint.resolve()):
+        raise UserError(f"--out: {out} is inside the checkpoint, which nothing may be added to; give another directory")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file; give a new directory")
     if out.exists() and any(out.iterdir()):
