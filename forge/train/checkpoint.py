@@ -7,6 +7,7 @@ manifest and walks back to the newest good one.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
@@ -16,15 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from forge.core.errors import CheckpointError
-from forge.core.io import fsync_file, storage_errors
+from forge.core.io import from_json, fsync_file, storage_errors
 from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, seal, verify
+from forge.train.state import restoring
 
 PREFIX = "checkpoint-"
 TEMPORARY = ".saving-"
 ASIDE = ".replaced-"
+SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter that has had a gradient
+IDLE = "without_state"  # in the optimizer file's metadata: parameters that never had one
 Named = Mapping[str, torch.nn.Parameter]
 
 
@@ -121,15 +126,20 @@ def save_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: 
         for name, parameter in parameters.items()
         for slot, value in optimizer.state.get(parameter, {}).items()
     }
-    save_file(tensors, folder / OPTIMIZER_FILE)
+    trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    idle = sorted(name for name, parameter in trained.items() if parameter not in optimizer.state)
+    save_file(tensors, folder / OPTIMIZER_FILE, {IDLE: json.dumps(idle)} if idle else None)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
-    """Put back what `save_optimizer` wrote."""
-    for key, value in load_file(folder / OPTIMIZER_FILE).items():
+    """Put back what `save_optimizer` wrote. Raises CheckpointError, having put back nothing, for what does not fit."""
+    path = folder / OPTIMIZER_FILE
+    with restoring(path):
+        tensors, idle = _read_tensors(path)
+        if misfit := _misfit(tensors, idle, parameters):
+            raise ValueError(misfit)
+    for key, value in tensors.items():
         slot, name = key.split(":", maxsplit=1)
-        if name not in parameters:
-            raise CheckpointError(f"{folder / OPTIMIZER_FILE}  holds '{name}', which the model does not have")
         parameter = parameters[name]
         # A fused optimizer counts its steps on the parameter's device, any other on the CPU.
         stays = slot == "step" and not optimizer.defaults.get("fused")
@@ -143,8 +153,34 @@ def save_extra(extra: torch.nn.Module, folder: Path) -> None:
 
 
 def load_extra(extra: torch.nn.Module, folder: Path) -> None:
-    """Put back what `save_extra` wrote."""
-    try:
-        extra.load_state_dict(load_file(folder / EXTRA_FILE))
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{folder / EXTRA_FILE}  does not hold this run's projections") from error
+    """Put back what `save_extra` wrote. Raises CheckpointError for what does not fit."""
+    path = folder / EXTRA_FILE
+    with restoring(path):
+        extra.load_state_dict(_read_tensors(path)[0])
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Collection[str]]:
+    """A file's tensors, and the names of parameters that it says have no state."""
+    with safe_open(path, "pt") as file:
+        idle = from_json((file.metadata() or {}).get(IDLE, "[]"))
+        return {name: file.get_tensor(name) for name in file.keys()}, frozenset(idle)  # noqa: SIM118  it is no dict
+
+
+def _misfit(tensors: Mapping[str, torch.Tensor], idle: Collection[str], parameters: Named) -> str:
+    """How an optimizer's tensors differ from those of these parameters, or an empty text."""
+    expected = {
+        f"{slot}:{name}": (torch.Size(), torch.float32) if slot == "step" else (parameter.shape, parameter.dtype)
+        for name, parameter in parameters.items()
+        if parameter.requires_grad and name not in idle
+        for slot in SLOTS
+    }
+    for key in tensors:
+        if key not in expected:
+            return f"it holds {key!r}, which the model does not train"
+    for key, (shape, dtype) in expected.items():
+        if key not in tensors:
+            return f"it lacks {key!r}"
+        if (tensors[key].shape, tensors[key].dtype) != (shape, dtype):
+            found, kind = list(tensors[key].shape), tensors[key].dtype
+            return f"{key!r} is {found} of {kind}, where the model has {list(shape)} of {dtype}"
+    return ""

@@ -5,7 +5,6 @@ What an update does is in `step.py`; what a checkpoint holds in `checkpoint.py`.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -19,10 +18,10 @@ from safetensors.torch import load_model
 from transformers import PreTrainedModel
 
 from forge.config.schema import Settings
-from forge.core.errors import DivergedError, StoppedError
+from forge.core.errors import CheckpointError, DivergedError, StoppedError
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
-from forge.core.io import to_json
-from forge.core.manifest import STATE_FILE, WEIGHTS_FILE
+from forge.core.io import read_json, to_json
+from forge.core.manifest import STATE_FILE, WEIGHTS_FILE, verify
 from forge.objectives.base import Objective
 from forge.tasks.base import HIGHER_IS_BETTER, Task, TaskData
 from forge.train.batching import BatchPlan
@@ -30,7 +29,7 @@ from forge.train.checkpoint import CheckpointStore, load_extra, load_optimizer, 
 from forge.train.evaluate import HaltedError, infer
 from forge.train.optim import build_optimizer, learning_rate
 from forge.train.signals import StopRequest
-from forge.train.state import Best, TrainingState
+from forge.train.state import Best, TrainingState, restoring
 from forge.train.step import Counted, StepResult, Updater, WithExtra
 from forge.train.stream import StepBatches, stream
 from forge.train.window import Window
@@ -160,7 +159,11 @@ class Trainer:
         if not self.parts.data.test:
             return
         best = self.state.best.step if self.state.best else self.state.step
-        load_model(self.parts.model, self.parts.store.run_dir / f"checkpoint-{best}" / WEIGHTS_FILE)
+        folder = self.parts.store.run_dir / f"checkpoint-{best}"
+        if damage := verify(folder):
+            other = f"measure {self.state.checkpoint} with `forge.py evaluate --checkpoint last`"
+            raise CheckpointError(f"{folder}  was the best and is damaged: {damage}; {other}")
+        load_model(self.parts.model, folder / WEIGHTS_FILE)
         for split in self.parts.data.test:
             self.emit(self._measure(split, final=True, step=best))
 
@@ -305,14 +308,16 @@ class Trainer:
         (folder / STATE_FILE).write_text(to_json(record), encoding="utf-8")
 
     def _restore(self, folder: Path) -> TrainingState:
-        record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        with restoring(folder / STATE_FILE):
+            record = read_json(folder / STATE_FILE)
+            state = TrainingState.from_json(record["state"])
+            self.parts.objective.load_state(record.get("objective", {}))
+            if record["scaler"] and self.accelerator.scaler:
+                self.accelerator.scaler.load_state_dict(record["scaler"])
         load_optimizer(self.optimizer, self._named(), folder)
         if self.extra:
             load_extra(self.extra, folder)
-        self.parts.objective.load_state(record.get("objective", {}))
-        if record["scaler"] and self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(record["scaler"])
-        return TrainingState.from_json(record["state"], str(folder / STATE_FILE))
+        return state
 
     def _named(self) -> dict[str, torch.nn.Parameter]:
         """Everything that is trained, by name."""
