@@ -247,6 +247,7 @@ def _claim(run: RunDirectory, prepared: Prepared, settings: Settings, existed: b
     run.claim(say=_tell)
     if run.exists and not existed:
         raise StoppedError(f"{run.path}  was begun by another process meanwhile; the same command continues it")
+    run.clean()
     prepared.parts.store.clean()
 
 

@@ -15,6 +15,7 @@ from forge.core.errors import StorageError
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 ADVICE = "what was saved before stays good, run again when there is room"
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 MOST_JSON_BYTES = 16 * 2**20
 MOST_JSON_DEPTH = 100  # far below what Python's own stack bears, so that what was read can be written again
 
@@ -41,6 +42,13 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_file(path.parent)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what `write_atomic` of killed processes left in a folder that this process alone writes to."""
+    for path in folder.glob(".*.tmp"):
+        if TEMPORARY.fullmatch(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def to_json(value: object) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from forge.core.errors import ForgeError, StoppedError, UserError
-from forge.core.io import read_json, storage_errors, to_json, write_json
+from forge.core.io import read_json, remove_temporaries, storage_errors, to_json, write_json
 from forge.core.manifest import checkpoint_names
 from forge.runs.lock import RunLock
 
@@ -73,6 +73,11 @@ class RunDirectory:
     def heartbeat(self) -> None:
         """Show other machines that the owner of this run is alive; nothing where this process does not own it."""
         self._lock.heartbeat()
+
+    def clean(self) -> None:
+        """Delete what writes of a killed life left behind. Only who has claimed the run may call it."""
+        with storage_errors(f"cleaning {self.path}"):
+            remove_temporaries(self.path)
 
     def begin_life(self, facts: Mapping[str, Any], life: Mapping[str, Any]) -> None:
         """Write the metadata before step 1; on a later life only append to the list of lives."""
@@ -137,14 +142,14 @@ def check_room(path: Path, needed_bytes: int) -> None:
         raise UserError(f"run.dir: cannot reach {existing}: {os.strerror(error.errno or 0)}") from error
     if not existing.is_dir():
         raise UserError(f"run.dir: {existing} is a file, not a directory")
-    probe = existing / f".forge-write-test.{os.getpid()}"
+    probe = existing / f".forge-write-test.{os.getpid()}.tmp"
     try:
         probe.write_bytes(b"x" * 4096)
     except OSError as error:
         raise UserError(f"run.dir: cannot write to {existing}: {os.strerror(error.errno or 0)}") from error
     finally:
         if probe.exists():
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # the run's owner may have cleaned it away
     # What an earlier life saved is part of what the run needs.
     saved = sum(file.stat().st_size for file in path.glob("checkpoint-*/*") if file.is_file())
     free = shutil.disk_usage(existing).free + saved

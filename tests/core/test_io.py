@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from forge.core.errors import StorageError
-from forge.core.io import MOST_JSON_DEPTH, from_json, read_json, storage_errors, to_json, write_atomic, write_json
+from forge.core.io import (
+    MOST_JSON_DEPTH,
+    from_json,
+    read_json,
+    remove_temporaries,
+    storage_errors,
+    to_json,
+    write_atomic,
+    write_json,
+)
 
 
 def _fail(number):
@@ -117,6 +126,16 @@ def test_files_that_may_not_grow_for_real(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("cannot write while saving: File too large") == 2, done.stdout
+
+
+def test_only_what_a_killed_write_left_is_removed(tmp_path):
+    left = [".state.json.123.tmp", ".forge-write-test.9.tmp"]
+    kept = ["state.json", "state.tmp", ".tmp", ".x.tmp", ".notes.1a.tmp", ".lock", "mine.7.tmp", ".cache.7.tmp"]
+    for name in left + kept[:-1]:
+        (tmp_path / name).write_text("x")
+    (tmp_path / kept[-1]).mkdir()
+    remove_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
 def nested(depth):
