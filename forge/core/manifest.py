@@ -64,6 +64,11 @@ def verify(folder: Path) -> str:
         return f"{MANIFEST} cannot be read"
 
 
+def sealed_files(folder: Path) -> list[str]:
+    """The files of a verified checkpoint; what stands beside them is somebody else's."""
+    return sorted(read_json(folder / MANIFEST)["files"])
+
+
 def checkpoint_names(state: Mapping[str, Any]) -> dict[str, str | None]:
     """The `best` and the `last` checkpoint in a run's state. Raises ValueError for what names none."""
     try:
