@@ -25,7 +25,8 @@ from forge.core.events import Event, Finished, Started
 from forge.preflight import preflight
 from forge.train.checkpoint import CheckpointStore
 from forge.train.device import make_accelerator
-from forge.train.loop import Parts, Trainer
+from forge.train.loop import Trainer
+from forge.train.parts import Parts
 
 ROUNDS = 9
 CONFIG = Path(__file__).parent.parent / "configs/classification/mnli/distilbert/00_sft.yaml"

@@ -52,7 +52,8 @@ from forge.teaching import Student, Teaching, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
 from forge.train.device import make_accelerator
-from forge.train.loop import Parts, Trainer, total_steps
+from forge.train.loop import Trainer
+from forge.train.parts import Parts, total_steps
 from forge.train.shards import is_sharding
 from forge.train.signals import StopRequest
 
@@ -228,6 +229,7 @@ def _claim(run: RunDirectory, prepared: Prepared, settings: Settings, existed: b
     run.claim(say=_tell)
     if run.exists and not existed:
         raise StoppedError(f"{run.path}  was begun by another process meanwhile; the same command continues it")
+    run.clean()
     prepared.parts.store.clean()
 
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from forge.cli import main
+from forge.core.manifest import seal, verify
 
 CONFIG = """
 task: classification
@@ -286,6 +287,30 @@ def test_an_export_never_overwrites(refused, tmp_path):
     assert refused("export", "--out", str(tmp_path)).endswith("is not empty; give a new directory")
     assert refused("export", "--out", str(tmp_path / "mine.txt")).endswith("is a file; give a new directory")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_export_into_the_checkpoint_would_damage_it(refused, run):
+    for out in (run / "checkpoint-3", run / "checkpoint-3/exported"):
+        assert "is inside the checkpoint" in refused("export", "--out", str(out))
+    assert verify(run / "checkpoint-3") == ""
+
+
+def test_an_export_holds_what_was_sealed_alone(call, run, tmp_path):
+    """Folders too, and nothing of what an editor or a download left beside it."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    checkpoint = folder / "checkpoint-3"
+    (checkpoint / "manifest.json").unlink()
+    (checkpoint / "templates").mkdir()
+    (checkpoint / "templates/a.jinja").write_text("x")
+    seal(checkpoint, {"step": 3})
+    (checkpoint / ".cache").mkdir()
+    (checkpoint / ".DS_Store").write_text("x")
+    assert call("export", "--out", str(tmp_path / "out"), on=folder)[0] == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.safetensors", "templates"} <= names
+    assert not {".cache", ".DS_Store"} & names
+    assert (tmp_path / "out/templates/a.jinja").read_text() == "x"
 
 
 def test_a_push_without_network_keeps_the_export(call, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ and what is trained from a copied folder run through the same code. Nothing here
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from forge.core.errors import CheckpointError, UserError
-from forge.core.io import storage_errors
-from forge.core.manifest import MANIFEST, OPTIMIZER_FILE, verify
+from forge.core.io import read_json, storage_errors
+from forge.core.manifest import MANIFEST, OPTIMIZER_FILE, checkpoint_names, verify
 
 Kind = Literal["model", "dataset"]
 Policy = Literal["auto", "hub", "local", "embedded"]
@@ -131,10 +130,9 @@ def _usable(path: Path, key: str) -> Path:
 
 def _best_of_run(path: Path, key: str) -> Path:
     try:
-        state = json.loads((path / "training_state.json").read_text(encoding="utf-8"))
-        best = state.get("best")
-        name = f"checkpoint-{best['step']}" if best else state.get("checkpoint")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = checkpoint_names(read_json(path / "training_state.json"))
+        name = names["best"] or names["last"]
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{key}: {path / 'training_state.json'} cannot be read; name a checkpoint of the run"
         ) from error

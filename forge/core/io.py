@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old content or the new, never half of one."""
+"""Writing files so that a crash leaves the old content or the new, never half of one; reading JSON of any origin."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from forge.core.errors import StorageError
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 ADVICE = "what was saved before stays good, run again when there is room"
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+MOST_JSON_BYTES = 16 * 2**20
+MOST_JSON_DEPTH = 100  # far below what Python's own stack bears, so that what was read can be written again
 
 
 def fsync_file(path: Path) -> None:
@@ -40,14 +44,50 @@ def write_atomic(path: Path, text: str) -> None:
     fsync_file(path.parent)
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Delete what `write_atomic` of killed processes left in a folder that this process alone writes to."""
+    for path in folder.glob(".*.tmp"):
+        if TEMPORARY.fullmatch(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
 def to_json(value: object) -> str:
     """JSON for people: two spaces, keys in the order given, a final newline; NaN is refused."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def from_json(text: bytes | str) -> Any:
+    """The inverse of `to_json` for text of any origin. Raises ValueError for what cannot be read."""
+    try:
+        value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level, depth = [value], 0
+    while level := [item for node in level for item in _items(node)]:
+        depth += 1
+        if depth > MOST_JSON_DEPTH:
+            raise ValueError("it is nested too deeply")
+    return value
+
+
+def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """What a JSON file holds. Raises OSError, and ValueError for what is too large or cannot be read."""
+    with path.open("rb") as file:
+        text = file.read(most_bytes + 1)
+    if len(text) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes:,} bytes")
+    return from_json(text)
+
+
 def write_json(path: Path, value: object) -> None:
     """Replace `path` by `value` as JSON, atomically."""
     write_atomic(path, to_json(value))
+
+
+def _items(node: object) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
 
 
 @contextmanager

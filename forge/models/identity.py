@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,23 +12,15 @@ from transformers import AutoModelForSequenceClassification
 from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.hashing import digest, file_sha256
-from forge.core.manifest import MANIFEST
+from forge.core.manifest import RESUME_ONLY
 from forge.models.embedded import build_config
 from forge.models.load import peek
 
 
 def weights_sha256(folder: Path) -> str:
-    """One digest of all weight files of a model directory; a checkpoint's manifest, once verified, spares the work."""
-    files = sorted(path for path in folder.glob("*.safetensors") if path.name.startswith("model"))
-    recorded = {}
-    if (folder / MANIFEST).is_file():
-        recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    return digest(
-        [
-            [path.name, recorded[path.name]["sha256"] if path.name in recorded else file_sha256(path)]
-            for path in files or sorted(folder.glob("*.safetensors"))
-        ]
-    )
+    """One digest of all weight files of a model directory, read in full: a manifest beside them may say anything."""
+    files = sorted(path for path in folder.glob("*.safetensors") if path.name not in RESUME_ONLY)
+    return digest([[path.name, file_sha256(path)] for path in files])
 
 
 def architecture_of(asset: Asset, settings: Model, labels: Sequence[str], vocab_size: int) -> nn.Module:

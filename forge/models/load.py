@@ -23,7 +23,9 @@ from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
+from forge.core.io import read_json
 from forge.core.manifest import TOKENIZER_LIST
+from forge.models.directory import CONFIG_FILE, listed_tokenizer, refuse_other_weights
 from forge.models.embedded import EMBEDDED_MODELS, align_queries_and_keys, build_config
 from forge.models.layout import COVERED, find
 from forge.tasks.labels import LabelPlan
@@ -52,7 +54,8 @@ def peek(asset: Asset, settings: Model, key: str = "model.name") -> PretrainedCo
         if asset.location not in EMBEDDED_MODELS:
             raise UserError(f"{key}: there is no {asset.location}; embedded are {', '.join(EMBEDDED_MODELS)}")
         return None
-    with _Readable(asset.location, "config.json", key):
+    with _Readable(asset.location, CONFIG_FILE, key):
+        read_json(Path(asset.location) / CONFIG_FILE)  # transformers bears any size, and no deep nesting
         return AutoConfig.from_pretrained(asset.location, trust_remote_code=settings.trust_remote_code)
 
 
@@ -103,11 +106,8 @@ def as_saved(settings: Model) -> Model:
 
 def tokenizer_files(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
     """The tokenizer as files by name. Saving a loaded tokenizer can change its bytes, so a checkpoint's are copied."""
-    folder = Path(asset.location)
-    record = folder / TOKENIZER_LIST
-    if record.is_file() and settings.tokenizer is None:
-        names = json.loads(record.read_text(encoding="utf-8"))
-        return {name: (folder / name).read_bytes() for name in [*names, TOKENIZER_LIST]}
+    if settings.tokenizer is None and (Path(asset.location) / TOKENIZER_LIST).is_file():
+        return listed_tokenizer(asset)
     with tempfile.TemporaryDirectory() as temporary:
         tokenizer.save_pretrained(temporary)
         files = {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir()) if path.is_file()}
@@ -220,6 +220,7 @@ def _from_pretrained(
 ) -> PreTrainedModel:
     model: PreTrainedModel
     with _Readable(asset.location, "weights", key):
+        refuse_other_weights(asset, config)
         model, report = auto_class.from_pretrained(
             asset.location,
             config=config,
@@ -258,6 +259,9 @@ class _Readable:
         unread = f"{self.key}: cannot read the {self.what} of {self.source}"
         if isinstance(error, RuntimeError) and "ignore_mismatched_sizes" in str(error):
             raise UserError(f"{unread}: their shapes are not those that its config.json describes") from error
-        if isinstance(error, OSError | ValueError | KeyError | ImportError) or type(error).__name__ in UNREADABLE:
+        if (
+            isinstance(error, OSError | ValueError | KeyError | ImportError | RecursionError)
+            or type(error).__name__ in UNREADABLE
+        ):
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"{unread}: {reason}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from forge.core.errors import CheckpointError, UserError
 from forge.core.io import storage_errors
-from forge.core.manifest import RESUME_ONLY, verify
+from forge.core.manifest import RESUME_ONLY, sealed_files, verify
 from forge.runs.card import model_card
 from forge.runs.run_dir import RunDirectory
 
@@ -17,15 +17,18 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
     checkpoint = run.checkpoint(which)
     if damage := verify(checkpoint):
         raise CheckpointError(f"{checkpoint}  is damaged: {damage}; try --checkpoint last, or an earlier step")
+    if out.resolve().is_relative_to(checkpoint.resolve()):
+        raise UserError(f"--out: {out} is inside the checkpoint, which nothing may be added to; give another directory")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file; give a new directory")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out: {out} is not empty; give a new directory")
     with storage_errors(f"exporting to {out}"):
         out.mkdir(parents=True, exist_ok=True)
-        for path in sorted(checkpoint.iterdir()):
-            if path.name not in RESUME_ONLY:
-                shutil.copy2(path, out / path.name)
+        for file in sealed_files(checkpoint):
+            if file not in RESUME_ONLY:
+                (out / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(checkpoint / file, out / file)
         name = run.metadata()["name"].replace("/", "-")
         step = int(checkpoint.name.removeprefix("checkpoint-"))
         (out / "README.md").write_text(model_card(name, run.metadata(), run.state(), step), encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forge.core.errors import UserError
+from forge.core.manifest import CHECKPOINT
 from forge.runs.lock import is_held
-from forge.runs.run_dir import LOCK, LOG, METADATA, METRICS, STATE, read_json
+from forge.runs.run_dir import LOCK, LOG, METADATA, METRICS, STATE, read_record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +24,6 @@ STATES = ("running", "completed", "interrupted", "failed", "stale", "unreadable"
 COLUMNS = ("run", "mode", "state", "progress", "lives", "best", "newest checkpoint", "next")
 STYLES = {"running": "cyan", "completed": "green", "failed": "red", "unreadable": "red"}  # the rest is yellow
 REASON_LENGTH = 80
-CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -171,8 +170,8 @@ def _status(progress: Mapping[str, Any] | None) -> str:
 def _load(path: Path) -> dict[str, Any] | None:
     """A JSON object; empty where there is no file, None where it is damaged."""
     try:
-        return read_json(path)
-    except (UserError, RecursionError):
+        return read_record(path)
+    except UserError:
         return None if path.exists() else {}
 
 

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from forge.core.errors import UserError
+from forge.core.io import from_json
 
 PATIENCE_S = 120.0  # under Slurm, where a job that starts again can meet the end of its earlier life
 POLL_S = 0.5
@@ -29,6 +30,7 @@ SILENCE_S = 60.0  # a holder on another machine is gone when it has given no sig
 SETTLE_S = 0.5  # without flock: long enough for another process that writes its record at the same moment
 CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 IS_LOCKED = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
+MOST_BYTES = 2**16  # far more than any record
 
 
 @dataclass(frozen=True)
@@ -234,12 +236,13 @@ def _read(path: Path) -> tuple[Holder | None, float]:
     except OSError:
         return None, 0.0
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES)
         if not text:
             return None, silent_s
-        record = json.loads(text)
+        record = from_json(text)
         holder = Holder(**{field.name: record[field.name] for field in fields(Holder)})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return Holder(), silent_s  # being written, damaged, or not for this user
     well_formed = all(type(getattr(holder, field.name)) is type(field.default) for field in fields(Holder))
     return holder if well_formed else Holder(), silent_s

@@ -6,7 +6,6 @@ metrics.jsonl, checkpoint-N/ and report.html. The same settings give the same di
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from forge.core.errors import ForgeError, StoppedError, UserError
-from forge.core.io import storage_errors, to_json, write_json
+from forge.core.io import read_json, remove_temporaries, storage_errors, to_json, write_json
+from forge.core.manifest import checkpoint_names
 from forge.runs.lock import RunLock
 
 METADATA = "run_metadata.json"
@@ -43,11 +43,11 @@ class RunDirectory:
 
     def metadata(self) -> dict[str, Any]:
         """What run_metadata.json holds. Raises UserError where it cannot be read."""
-        return read_json(self.path / METADATA)
+        return read_record(self.path / METADATA)
 
     def state(self) -> dict[str, Any]:
         """What training_state.json holds; empty before the first one."""
-        return read_json(self.path / STATE) if (self.path / STATE).is_file() else {}
+        return read_record(self.path / STATE) if (self.path / STATE).is_file() else {}
 
     @property
     def completed(self) -> bool:
@@ -73,6 +73,11 @@ class RunDirectory:
     def heartbeat(self) -> None:
         """Show other machines that the owner of this run is alive; nothing where this process does not own it."""
         self._lock.heartbeat()
+
+    def clean(self) -> None:
+        """Delete what writes of a killed life left behind. Only who has claimed the run may call it."""
+        with storage_errors(f"cleaning {self.path}"):
+            remove_temporaries(self.path)
 
     def begin_life(self, facts: Mapping[str, Any], life: Mapping[str, Any]) -> None:
         """Write the metadata before step 1; on a later life only append to the list of lives."""
@@ -102,11 +107,12 @@ class RunDirectory:
 
     def checkpoint(self, which: str = "best") -> Path:
         """Directory of the `best` or `last` checkpoint, or of the one at a step. Raises UserError."""
-        state = self.state()
-        best = state.get("best")
-        name = {"best": best and f"checkpoint-{best['step']}", "last": state.get("checkpoint")}.get(
-            which, f"checkpoint-{which.removeprefix('checkpoint-')}"
-        )
+        name: str | None = f"checkpoint-{which.removeprefix('checkpoint-')}"
+        if which in {"best", "last"}:
+            try:
+                name = checkpoint_names(self.state())[which]
+            except ValueError as error:
+                raise UserError(f"{self.path / STATE}  cannot be read: {error}; give --checkpoint a step") from error
         if not name or not (self.path / name).is_dir():
             have = sorted(path.name for path in self.path.glob("checkpoint-*"))
             raise UserError(f"{self.path}  has no checkpoint '{which}'; there are: {', '.join(have) or 'none yet'}")
@@ -136,14 +142,14 @@ def check_room(path: Path, needed_bytes: int) -> None:
         raise UserError(f"run.dir: cannot reach {existing}: {os.strerror(error.errno or 0)}") from error
     if not existing.is_dir():
         raise UserError(f"run.dir: {existing} is a file, not a directory")
-    probe = existing / f".forge-write-test.{os.getpid()}"
+    probe = existing / f".forge-write-test.{os.getpid()}.tmp"
     try:
         probe.write_bytes(b"x" * 4096)
     except OSError as error:
         raise UserError(f"run.dir: cannot write to {existing}: {os.strerror(error.errno or 0)}") from error
     finally:
         if probe.exists():
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # the run's owner may have cleaned it away
     # What an earlier life saved is part of what the run needs.
     saved = sum(file.stat().st_size for file in path.glob("checkpoint-*/*") if file.is_file())
     free = shutil.disk_usage(existing).free + saved
@@ -159,10 +165,10 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.2f} GB"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a run directory. Raises UserError where it is damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}  cannot be read: {error}") from error
     if not isinstance(value, dict):

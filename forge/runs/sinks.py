@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Progressed, Started, StepLogged
-from forge.core.io import storage_errors, write_atomic
+from forge.core.io import from_json, storage_errors, write_atomic
 from forge.runs.lines import describe
 from forge.runs.run_dir import LOG, METRICS, RunDirectory
 
@@ -83,7 +83,7 @@ def read_metrics(text: str) -> list[dict[str, Any]]:
         if not line:
             continue
         try:
-            records.append(json.loads(line))
+            records.append(from_json(line))
         except ValueError:
             break
     return records

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from forge.core.errors import UserError
-from forge.core.io import write_json
+from forge.core.io import read_json, write_json
 from forge.objectives.kd.cache import TeacherCache
 from forge.tasks.encoding import encoded_mark
 from forge.teaching.found import FoundTeacher
@@ -18,7 +17,7 @@ def remembered(cache: TeacherCache | None, found: FoundTeacher) -> dict[str, Any
     if cache is None:
         return None
     try:
-        known: dict[str, Any] = json.loads(_record(cache, found).read_text(encoding="utf-8"))
+        known: dict[str, Any] = read_json(_record(cache, found))
         return known if {"figures", "examples", "best"} <= set(known) else None
     except (OSError, ValueError, TypeError):
         return None

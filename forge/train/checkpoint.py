@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-
 from forge.core.errors import CheckpointError
 from forge.core.io import fsync_file, storage_errors
-from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, seal, verify
-from forge.train.shards import fill, laid_out
+from forge.core.manifest import seal, verify
 
 PREFIX = "checkpoint-"
 TEMPORARY = ".saving-"
 ASIDE = ".replaced-"
-Named = Mapping[str, torch.nn.Parameter]
 
 
 @dataclass(frozen=True)
@@ -36,15 +31,6 @@ class Found:
 
     path: Path | None
     skipped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Content:
-    """The tensors of a checkpoint, by name."""
-
-    weights: dict[str, torch.Tensor]
-    optimizer: dict[str, torch.Tensor]
-    extra: dict[str, torch.Tensor]  # what is trained along with the model, in a file of its own
 
 
 class CheckpointStore:
@@ -151,32 +137,3 @@ class CheckpointStore:
         """Delete what an interrupted save left behind."""
         for path in self.run_dir.glob(f"{TEMPORARY}*"):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Named) -> dict[str, torch.Tensor]:
-    """Every tensor of the optimizer's state, named `<slot>:<parameter>`."""
-    return {
-        f"{slot}:{name}": value
-        for name, parameter in parameters.items()
-        for slot, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
-    """The inverse of `optimizer_tensors`, from the file of a checkpoint."""
-    for key, value in load_file(folder / OPTIMIZER_FILE).items():
-        slot, name = key.split(":", maxsplit=1)
-        if name not in parameters:
-            raise CheckpointError(f"{folder / OPTIMIZER_FILE}  holds '{name}', which the model does not have")
-        parameter = parameters[name]
-        # A fused optimizer counts its steps on the parameter's device, any other on the CPU.
-        count = value.to(parameter.device) if optimizer.defaults.get("fused") else value
-        optimizer.state[parameter][slot] = count if slot == "step" else laid_out(value, parameter)
-
-
-def load_extra(extra: torch.nn.Module, folder: Path) -> None:
-    """Put back what was trained along with the model."""
-    try:
-        fill(extra, folder / EXTRA_FILE)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{folder / EXTRA_FILE}  does not hold this run's projections") from error

@@ -5,33 +5,24 @@ What an update does is in `step.py`; what a checkpoint holds in `checkpoint.py`.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator
-from safetensors.torch import save_file
-from transformers import PreTrainedModel
 
-from forge.config.schema import Settings
-from forge.core.errors import DivergedError, StoppedError, StorageError, UserError
-from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
-from forge.core.io import to_json
-from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE
-from forge.objectives.base import Objective
-from forge.tasks.base import HIGHER_IS_BETTER, Task, TaskData
-from forge.train.batching import BatchPlan
-from forge.train.checkpoint import CheckpointStore, Content, load_extra, load_optimizer, optimizer_tensors
+from forge.core.errors import CheckpointError, DivergedError, StoppedError, StorageError, UserError
+from forge.core.events import Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
+from forge.core.manifest import WEIGHTS_FILE, verify
+from forge.tasks.base import HIGHER_IS_BETTER
 from forge.train.evaluate import HaltedError, infer
 from forge.train.optim import build_optimizer, learning_rate
-from forge.train.shards import cut_by_blocks, fill, gathered, is_sharding
+from forge.train.parts import Parts, total_steps
+from forge.train.saving import Saver
+from forge.train.shards import cut_by_blocks, fill, is_sharding
 from forge.train.signals import StopRequest
 from forge.train.state import Best, TrainingState
 from forge.train.step import Counted, StepResult, Updater, WithExtra
@@ -41,27 +32,6 @@ from forge.train.window import Window
 EXTRA = "extra"  # begins the names of what an objective trains along with the model
 REMEDY = "try a smaller train.learning_rate, a longer warm-up, or train.precision: fp32"
 MOST_SKIPPED = 10  # steps in a row whose gradient may be not finite, with `train.nonfinite: skip`
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What `assemble` puts together and the trainer drives."""
-
-    settings: Settings
-    task: Task
-    data: TaskData
-    model: PreTrainedModel
-    tokenizer_files: Mapping[str, bytes]  # copied into each checkpoint, the same bytes in every life
-    objective: Objective
-    plan: BatchPlan
-    accelerator: Accelerator
-    store: CheckpointStore
-    about: Mapping[str, Any]  # goes into each checkpoint's manifest
-
-
-def total_steps(settings: Settings, plan: BatchPlan) -> int:
-    """Optimizer steps of the whole run."""
-    return settings.train.max_steps or max(1, math.ceil(settings.train.epochs * plan.steps_per_epoch()))
 
 
 class Trainer:
@@ -93,18 +63,16 @@ class Trainer:
             self.settings.train.max_grad_norm,
             self.settings.train.nonfinite == "skip",
         )
-        self.state = self._restore(resume_from) if resume_from else TrainingState()
+        self.saver = Saver(parts, self.optimizer)
+        self.state = self.saver.restore(resume_from) if resume_from else TrainingState()
         self._saved = self.state.step, self.state.evaluated  # of the newest checkpoint
-        self._saving: _Saving | None = None
-        self._newest = self.state.checkpoint  # that is on the disk
         self.window = Window(self.accelerator, self.state.window)
         self._last_norm: tuple[int, torch.Tensor] | None = None
 
     def run(self) -> TrainingState:
         """Train to the end and return the final state. Raises DivergedError, StorageError, StoppedError."""
         state, started = self.state, time.monotonic()
-        if self.accelerator.is_main_process:
-            self._prune(state.step)  # a life that was killed between saving and pruning left one too many
+        self.saver.prune(state, state.step)  # a life that was killed between saving and pruning left one too many
         self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir)))
         self._progress()
         self.updater.model.train()
@@ -179,7 +147,11 @@ class Trainer:
         if not self.parts.data.test:
             return
         best = self.state.best.step if self.state.best else self.state.step
-        fill(self.parts.model, self.parts.store.run_dir / f"checkpoint-{best}" / WEIGHTS_FILE)
+        folder = self.parts.store.run_dir / f"checkpoint-{best}"
+        if damage := verify(folder):
+            other = f"measure {self.state.checkpoint} with `forge.py evaluate --checkpoint last`"
+            raise CheckpointError(f"{folder}  was the best and is damaged: {damage}; {other}")
+        fill(self.parts.model, folder / WEIGHTS_FILE)
         for split in self.parts.data.test:
             self.emit(self._measure(split, final=True, step=best))
 
@@ -294,67 +266,17 @@ class Trainer:
 
     def _save(self, best: bool) -> None:
         self._refuse_divergence()
-        state, store, started = self.state, self.parts.store, time.monotonic()
+        state = self.state
         state.window = self._finite(self.window.sums())
-        state.checkpoint = f"checkpoint-{state.step}"
         self._finish_save()
-        content = self._content()
-        if self.accelerator.is_main_process:
-            store.begin(state.step, partial(self._write, content), dict(self.parts.about))
-        self.accelerator.wait_for_everyone()
+        self.saver.begin(state, best)
         self._saved = state.step, state.evaluated
-        self._saving = _Saving(state.step, state.checkpoint, best, started)
 
     def _finish_save(self, wait: bool = True) -> None:
-        """Report the save that was begun last, once it is on the disk. Training goes on while it gets there."""
-        saving = self._saving
-        if saving is None or not (wait or self.parts.store.published):
-            return
-        self._saving = None
-        self.parts.store.wait()
-        if self.accelerator.is_main_process:
-            self._prune(saving.step)
-        self._newest = saving.name
-        self.emit(CheckpointSaved(saving.step, saving.name, saving.best, time.monotonic() - saving.started))
-        self._progress()
-
-    def _prune(self, step: int) -> None:
-        best = self.state.best
-        self.parts.store.prune(step, {f"checkpoint-{best.step}"} if best else set())
-
-    def _content(self) -> Content:
-        """The tensors of a checkpoint, whole, in the main process; the others lend their parts."""
-        keep = self.accelerator.is_main_process
-        return Content(
-            gathered(self.parts.model.state_dict(), keep),
-            gathered(optimizer_tensors(self.optimizer, self._named()), keep),
-            gathered(self.extra.state_dict(), keep) if self.extra else {},
-        )
-
-    def _write(self, content: Content, folder: Path) -> None:
-        self.parts.model.save_pretrained(folder, state_dict=content.weights, max_shard_size="1TB")
-        for name, text in self.parts.tokenizer_files.items():
-            (folder / name).write_bytes(text)
-        save_file(content.optimizer, folder / OPTIMIZER_FILE)
-        if content.extra:
-            save_file(content.extra, folder / EXTRA_FILE)
-        scaler = self.accelerator.scaler
-        record = {
-            "state": self.state.as_json(),
-            "objective": self.parts.objective.state(),
-            "scaler": scaler.state_dict() if scaler else None,
-        }
-        (folder / STATE_FILE).write_text(to_json(record), encoding="utf-8")
-
-    def _restore(self, folder: Path) -> TrainingState:
-        record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        load_optimizer(self.optimizer, self._named(), folder)
-        if self.extra:
-            load_extra(self.extra, folder)
-        self.parts.objective.load_state(record.get("objective", {}))
-        if record["scaler"] and self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(record["scaler"])
-        return TrainingState.from_json(record["state"], str(folder / STATE_FILE))
+        """Report the save that was begun last, once it is on the disk."""
+        if saved := self.saver.finish(self.state, wait):
+            self.emit(saved)
+            self._progress()
 
     def _refuse_balance(self) -> None:
         if self.parts.objective.wants_balance:
@@ -362,11 +284,6 @@ class Trainer:
                 "distill.balance: gradient_norm needs whole gradients, which FSDP takes apart; take none, or launch "
                 "with configs/accelerate/ddp.yaml"
             )
-
-    def _named(self) -> dict[str, torch.nn.Parameter]:
-        """Everything that is trained, by name."""
-        mine = {f"{EXTRA}.{name}": value for name, value in self.extra.named_parameters()} if self.extra else {}
-        return dict(self.parts.model.named_parameters()) | mine
 
     def _progress(self) -> None:
         state, best = self.state, self.state.best
@@ -379,19 +296,9 @@ class Trainer:
             "last": dict(state.last),
             "validation": dict(state.validation),
             "best": {"metric": self.settings.evaluate.metric} | asdict(best) if best else None,
-            "checkpoint": self._newest,
+            "checkpoint": self.saver.newest,
         }
         self.emit(Progressed(progress))
-
-
-@dataclass(frozen=True)
-class _Saving:
-    """A checkpoint on its way to the disk."""
-
-    step: int
-    name: str
-    best: bool
-    started: float  # on the monotonic clock
 
 
 class _Clock:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 
 from forge.core.errors import CheckpointError
 from forge.train.stream import Cursor
+
+REASON_LENGTH = 200
 
 
 @dataclass
@@ -43,12 +51,32 @@ class TrainingState:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, saved: Mapping[str, Any], where: str) -> TrainingState:
-        """The inverse of `as_json`. Raises CheckpointError for a record this version cannot read."""
-        try:
-            values = dict(saved)
-            values["cursor"] = Cursor(**values["cursor"])
-            values["best"] = Best(**values["best"]) if values["best"] else None
-            return cls(**values)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{where}  was written by another version of Forge: {error}") from error
+    def from_json(cls, saved: Mapping[str, Any]) -> TrainingState:
+        """The inverse of `as_json`. Raises ValueError for a record this version cannot read."""
+        # As JSON, where pydantic takes a list or a text for nothing else; the values stay those of the record.
+        TypeAdapter(cls).validate_json(json.dumps(saved), strict=True)
+        values = dict(saved)
+        values["cursor"] = Cursor(**values["cursor"])
+        values["best"] = Best(**values["best"]) if values["best"] else None
+        return cls(**values)
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Turn what a file of another shape raises into one CheckpointError that names it.
+
+    A manifest vouches for the bytes that were written, not for who wrote them.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _unfit(path, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise _unfit(path, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _unfit(path: Path, reason: str) -> CheckpointError:
+    cut = reason if len(reason) <= REASON_LENGTH else reason[: REASON_LENGTH - 1] + "…"
+    remedy = f"delete {path.parent.name} to go on from the checkpoint before it"
+    return CheckpointError(f"{path}  does not fit this run, or is of another version of Forge: {cut}; {remedy}")

@@ -299,7 +299,11 @@ def test_a_run_without_a_checkpoint(run, state):
     assert _error(Wanted("model", str(run))) == f"model.name: the run {run} has no checkpoint yet"
 
 
-@pytest.mark.parametrize("state", ["", "{", "[]", '{"best": 3}', '{"best": {"x": 1}}'])
+DAMAGED_STATES = ["", "{", "[]", '{"best": 3}', '{"best": {"x": 1}}', "[" * 3_000, '{"checkpoint": 4}']
+ELSEWHERE = ['{"checkpoint": "../other"}', '{"checkpoint": "/etc"}', '{"best": {"step": "2/../../other"}}']
+
+
+@pytest.mark.parametrize("state", DAMAGED_STATES + ELSEWHERE)
 def test_a_run_with_a_damaged_state(run, state):
     _state(run, state)
     assert "training_state.json cannot be read; name a checkpoint of the run" in _error(Wanted("model", str(run)))

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from forge.core.errors import StorageError
-from forge.core.io import storage_errors, to_json, write_atomic, write_json
+from forge.core.io import (
+    MOST_JSON_DEPTH,
+    from_json,
+    read_json,
+    remove_temporaries,
+    storage_errors,
+    to_json,
+    write_atomic,
+    write_json,
+)
 
 
 def _fail(number):
@@ -117,3 +126,42 @@ def test_files_that_may_not_grow_for_real(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("cannot write while saving: File too large") == 2, done.stdout
+
+
+def test_only_what_a_killed_write_left_is_removed(tmp_path):
+    left = [".state.json.123.tmp", ".forge-write-test.9.tmp"]
+    kept = ["state.json", "state.tmp", ".tmp", ".x.tmp", ".notes.1a.tmp", ".lock", "mine.7.tmp", ".cache.7.tmp"]
+    for name in left + kept[:-1]:
+        (tmp_path / name).write_text("x")
+    (tmp_path / kept[-1]).mkdir()
+    remove_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def nested(depth):
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("depth", [MOST_JSON_DEPTH + 1, 500, 900, 3_000, 100_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_json_that_is_nested_too_deeply_is_an_error_like_any_other(depth, opening):
+    closing = "]" if opening == "[" else "}"
+    with pytest.raises(ValueError, match="nested too deeply"):
+        from_json(opening * depth + "1" + closing * depth)
+
+
+def test_what_was_read_can_be_written_again(tmp_path):
+    value = from_json(nested(MOST_JSON_DEPTH))
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+
+
+def test_reading_json_stops_at_the_cap(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('"' + "x" * 98 + '"')
+    assert read_json(path, 100) == "x" * 98
+    with pytest.raises(ValueError, match="it is larger than 99 bytes"):
+        read_json(path, 99)
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="utf-8"):
+        read_json(path)

@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from support import forge, only_run, write_config
 
 from forge.core.errors import StorageError
+from forge.core.io import write_atomic
 from forge.train.checkpoint import CheckpointStore
 
 WATCHED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod"}
@@ -119,6 +121,24 @@ def test_the_old_or_the_new_checkpoint_is_whole(tmp_path: Path, kind: int, again
             break
     assert at >= LEAST_OPERATIONS
     print(f"{at} operations, a fault at each")
+
+
+def test_a_life_killed_while_it_writes_a_file_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"train": {"max_steps": 2}, "evaluate": {"every": 1, "max_examples": 8}})
+    assert forge("--config", config) == 0
+    run = only_run(tmp_path)
+    names = ("run_metadata.json", "training_state.json", "metrics.jsonl", "report.html")
+    for name in names:
+        child = os.fork()
+        if not child:
+            with failing(run, 1, KILLED):  # opened, and not yet forced onto the disk
+                write_atomic(run / name, "half of a fi")
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
+    assert len(list(run.glob(".*.tmp"))) == len(names)
+    (run / "training_state.json").unlink()
+    assert forge("--config", config) == 0
+    assert not list(run.glob(".*.tmp"))
 
 
 def attempt(store: CheckpointStore, folder: Path, at: int, kind: int) -> bool:

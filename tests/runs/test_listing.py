@@ -340,7 +340,7 @@ def test_a_thousand_runs_need_few_looks_at_the_disk(folder, monkeypatch):
         for name, content in kept.items():
             (folder / f"group/{i}" / name).write_bytes(content)
     opened = []
-    monkeypatch.setattr(listing, "read_json", lambda path: opened.append(path) or json.loads(path.read_bytes()))
+    monkeypatch.setattr(listing, "read_record", lambda path: opened.append(path) or json.loads(path.read_bytes()))
     runs = list_runs(folder)
     assert len(runs) == 1_000
     assert len(opened) == 2_000  # two files each; complete ones are not looked at twice

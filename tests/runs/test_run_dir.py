@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from forge.core.errors import CheckpointError, UserError
-from forge.runs.run_dir import RunDirectory, check_room, megabytes, open_existing, outcome, read_json, run_path
+from forge.runs.run_dir import RunDirectory, check_room, megabytes, open_existing, outcome, read_record, run_path
 
 CLAIM = """
 import sys
@@ -119,7 +119,9 @@ def test_state_and_completion(run):
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "training_state.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\x00\x00"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "\x00\x00", "[" * 3_000, '{"a":' * 900 + "1" + "}" * 900, " " * 2**25]
+)
 def test_a_damaged_state_is_reported_but_stops_no_run(run, content):
     (run.path / "training_state.json").write_text(content)
     assert str(run.path / "training_state.json") in _message(run.state)
@@ -134,7 +136,7 @@ def test_reading_back(run, tmp_path):
     assert open_existing(str(run.path)).metadata()["name"] == "x"
     (run.path / "run_metadata.json").write_text("[1]")
     assert _message(run.metadata).endswith("does not hold a JSON object")
-    assert "cannot be read" in _message(read_json, tmp_path / "no.json")
+    assert "cannot be read" in _message(read_record, tmp_path / "no.json")
 
 
 def test_checkpoints_by_name(run):
@@ -155,6 +157,15 @@ def test_checkpoints_by_name(run):
         assert _message(run.checkpoint, which).endswith(
             f"has no checkpoint '{which}'; there are: checkpoint-2, checkpoint-4"
         )
+
+
+@pytest.mark.parametrize("state", [{"best": 3, "checkpoint": 3}, {"best": {"step": "../x"}, "checkpoint": "../x"}])
+def test_a_state_that_names_no_checkpoint(run, state):
+    (run.path / "checkpoint-2").mkdir()
+    run.write_state(state)
+    for which in ("best", "last"):
+        assert _message(run.checkpoint, which).endswith("; give --checkpoint a step")
+    assert run.checkpoint("2").name == "checkpoint-2"
 
 
 def test_where_a_run_lives(monkeypatch, tmp_path):

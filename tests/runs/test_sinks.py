@@ -137,6 +137,10 @@ def test_metrics_hold_a_record_for_each_step_and_evaluation(run):
     assert records[1]["time"] == {"seconds": 1.25}
 
 
+def test_a_record_that_is_nested_too_deeply_ends_the_reading():
+    assert read_metrics('{"a": 1}\n' + "[" * 3_000 + "\n") == [{"a": 1}]
+
+
 def test_a_restart_drops_what_comes_again(run):
     log = MetricsLog(run)
     for event in EVENTS:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from forge.core.errors import CheckpointError, StorageError
-from forge.core.manifest import OPTIMIZER_FILE
-from forge.train.checkpoint import CheckpointStore, load_optimizer, optimizer_tensors
-from forge.train.shards import gathered
-from forge.train.state import Best, TrainingState
+from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE
+from forge.train.checkpoint import CheckpointStore
+from forge.train.contents import SLOTS, load_extra, load_optimizer, optimizer_state, save_extra, save_optimizer
+from forge.train.state import Best, TrainingState, restoring
 from forge.train.stream import Cursor
 
 
@@ -134,8 +137,7 @@ def test_optimizer_round_trip_is_exact(tmp_path: Path) -> None:
 
     model, optimizer = model_and_optimizer()
     step(model, optimizer)
-    tensors = optimizer_tensors(optimizer, dict(model.named_parameters()))
-    save_file(gathered(tensors, keep=True), tmp_path / OPTIMIZER_FILE)
+    save_optimizer(optimizer_state(optimizer, dict(model.named_parameters())), tmp_path)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     step(model, optimizer)
     again, fresh = model_and_optimizer()
@@ -148,7 +150,110 @@ def test_optimizer_round_trip_is_exact(tmp_path: Path) -> None:
 
 def test_state_round_trip_through_json() -> None:
     state = TrainingState(7, Cursor(1, 3), 0.1 + 0.2, 99, 12345, Best(1 / 3, 5), 2, "checkpoint-7", {"loss": 1 / 7})
-    again = TrainingState.from_json(json.loads(json.dumps(state.as_json())), "here")
+    again = TrainingState.from_json(json.loads(json.dumps(state.as_json())))
     assert again == state
-    with pytest.raises(CheckpointError, match="another version"):
-        TrainingState.from_json({"steps": 1}, "here")
+
+
+GOOD_STATE = TrainingState(7, Cursor(1, 3), best=Best(0.5, 5, {"validation": {"loss": 1.0}})).as_json()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 1},
+        {"step": "7"},
+        {"step": 7.5},
+        {"step": True},
+        {"step": None},
+        {"cursor": None},
+        {"cursor": [1, 3]},
+        {"cursor": {"epoch": "1"}},
+        {"cursor": {"row": 1}},
+        {"best": 3},
+        {"best": {"value": 0.5}},
+        {"best": {"value": "0.5", "step": 5}},
+        {"window": {"loss": "1"}},
+        {"last": []},
+        {"validation": {"validation": 1}},
+        {"stopped": 1},
+    ],
+)
+def test_a_state_of_other_types_is_refused(change: dict[str, Any]) -> None:
+    assert TrainingState.from_json(GOOD_STATE).step == 7
+    refused = pytest.raises(CheckpointError, match=r"^here/x  does not fit this run, or is of another version")
+    with refused as caught, restoring(Path("here/x")):
+        TrainingState.from_json(GOOD_STATE | change)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("; delete here to go on from the checkpoint before it")
+
+
+def trained(folder: Path) -> tuple[dict[str, torch.nn.Parameter], dict[str, torch.Tensor]]:
+    """A model's parameters, one of them never used, and the optimizer's tensors that were saved after a step."""
+    model = torch.nn.ModuleDict({"used": torch.nn.Linear(4, 3), "idle": torch.nn.Linear(2, 2)})
+    optimizer = torch.optim.AdamW(model.parameters())
+    model["used"](torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    save_optimizer(optimizer_state(optimizer, dict(model.named_parameters())), folder)
+    return dict(model.named_parameters()), load_file(folder / OPTIMIZER_FILE)
+
+
+def load_into_new(parameters: dict[str, torch.nn.Parameter], folder: Path) -> torch.optim.Optimizer:
+    optimizer = torch.optim.AdamW(parameters.values())
+    load_optimizer(optimizer, parameters, folder)
+    return optimizer
+
+
+def test_a_parameter_that_never_had_a_gradient_needs_no_state(tmp_path: Path) -> None:
+    parameters, tensors = trained(tmp_path)
+    assert {key.split(":")[1] for key in tensors} == {"used.weight", "used.bias"}
+    assert len(load_into_new(parameters, tmp_path).state) == 2
+
+
+MISFITS: dict[str, tuple[dict[str, torch.Tensor | None], str]] = {
+    "missing parameter": ({f"{slot}:used.bias": None for slot in SLOTS}, "it lacks 'step:used.bias'"),
+    "missing slot": ({"exp_avg:used.weight": None}, "it lacks 'exp_avg:used.weight'"),
+    "unknown slot": ({"momentum:used.bias": torch.ones(3)}, "it holds 'momentum:used.bias'"),
+    "unknown parameter": ({"exp_avg:other": torch.ones(3)}, "it holds 'exp_avg:other'"),
+    "no slot": ({"used.bias": torch.ones(3)}, "it holds 'used.bias'"),
+    "other shape": ({"exp_avg:used.bias": torch.ones(1)}, "'exp_avg:used.bias' is [1] of torch.float32"),
+    "other order": (
+        {"exp_avg_sq:used.weight": torch.ones(4, 3)},
+        "is [4, 3] of torch.float32, where the model has [3, 4]",
+    ),
+    "other dtype": ({"exp_avg:used.bias": torch.ones(3, dtype=torch.int64)}, "is [3] of torch.int64"),
+    "step of another shape": ({"step:used.bias": torch.ones(3)}, "'step:used.bias' is [3]"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_an_optimizer_of_another_model_is_refused(tmp_path: Path, name: str) -> None:
+    parameters, tensors = trained(tmp_path)
+    with safe_open(tmp_path / OPTIMIZER_FILE, "pt") as file:
+        metadata = file.metadata()
+    change, says = MISFITS[name]
+    kept = {key: value for key, value in (tensors | change).items() if value is not None}
+    save_file(kept, tmp_path / OPTIMIZER_FILE, metadata)
+    with pytest.raises(CheckpointError, match=re.escape(says)) as caught:
+        load_into_new(parameters, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04.", b"\xff" * 100])
+def test_tensors_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    extra = torch.nn.Linear(2, 2)
+    for name in (OPTIMIZER_FILE, EXTRA_FILE):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=OPTIMIZER_FILE):
+        load_optimizer(torch.optim.AdamW(extra.parameters()), dict(extra.named_parameters()), tmp_path)
+    with pytest.raises(CheckpointError, match=EXTRA_FILE):
+        load_extra(extra, tmp_path)
+
+
+def test_projections_of_another_run(tmp_path: Path) -> None:
+    save_extra(torch.nn.Linear(2, 3).state_dict(), tmp_path)
+    load_extra(torch.nn.Linear(2, 3), tmp_path)
+    for other in (torch.nn.Linear(2, 2), torch.nn.Linear(2, 3, bias=False), torch.nn.Bilinear(1, 2, 3)):
+        with pytest.raises(CheckpointError, match="does not fit this run") as caught:
+            load_extra(other, tmp_path)
+        assert "\n" not in str(caught.value)

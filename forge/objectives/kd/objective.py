@@ -101,7 +101,7 @@ class KD(Objective):
         """The inverse of `state`."""
         if set(saved.get("scales", {})) != set(self._scales):
             raise CheckpointError("the checkpoint holds the state of other distillation losses")
-        self._scales = dict(saved["scales"])
+        self._scales = {name: float(scale) for name, scale in saved["scales"].items()}
         self.wants_balance = self.wants_balance and not saved["balanced"]
 
 
