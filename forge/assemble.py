@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,25 +94,20 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
         if resume:
             prepared.notices.extend(resume.skipped)
         state_file = StateFile(found.run)
-        sinks: list[Sink] = []
         if main:
             _claim(found.run, prepared, settings, existed)
             found.run.begin_life(_facts(found, prepared), job() | {"command": list(command)})
-            sinks = _open_sinks(found, state_file, stack)
-        accelerator.wait_for_everyone()
-        failure: BaseException | None = None
         try:
+            sinks = _open_sinks(found, state_file, stack) if main else []
+            accelerator.wait_for_everyone()
             _train(found, prepared, fan_out(*sinks), checkpoint, stop)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
             if main:
-                status, why = outcome(failure)
-                state_file.end(status, why)
-                found.run.end_life(why)
-                if failure is None:
-                    write_report(found.run)
+                store.clean()
+                _complete(found.run, state_file)
+        except BaseException as error:
+            if main:
+                _write_down(error, found.run, state_file)
+            raise
 
 
 def _train(found: Preflight, prepared: Prepared, emit: Sink, checkpoint: Path | None, stop: StopRequest) -> None:
@@ -131,6 +126,23 @@ def _train(found: Preflight, prepared: Prepared, emit: Sink, checkpoint: Path | 
     trainer = Trainer(prepared.parts, emit, checkpoint, stop)
     trainer.run()
     trainer.measure_best()
+
+
+def _complete(run: RunDirectory, state_file: StateFile) -> None:
+    """Write down that the run reached its end. Its state says so last: what can fail is done by then, or done again."""
+    status, why = outcome(None)
+    run.end_life(why)
+    write_report(run, state_file.state | {"status": status})
+    state_file.end(status, why)
+
+
+def _write_down(failure: BaseException, run: RunDirectory, state_file: StateFile) -> None:
+    """Write down why the run stops here, as far as that can be written: the failure itself is what to hear of."""
+    status, why = outcome(failure)
+    with suppress(Exception):
+        state_file.end(status, why)
+    with suppress(Exception):
+        run.end_life(why)
 
 
 def fill_cache(found: Preflight, say: Callable[[str], None]) -> None:
@@ -247,7 +259,7 @@ def _open_sinks(found: Preflight, state_file: StateFile, stack: ExitStack) -> li
     resolved = found.resolved
     trackers = make_trackers(list(resolved.settings.log.sinks), found.run.path, resolved.name, resolved.as_dict())
     for tracker in trackers:
-        stack.callback(tracker.close)
+        stack.enter_context(tracker)
     console = make_console()
     stack.enter_context(console)
     return [OutputLog(found.run), MetricsLog(found.run), state_file, *trackers, console]

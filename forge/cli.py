@@ -7,10 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError
+from forge.core.io import FULL, storage_errors
 from forge.core.version import VERSION
 
 if TYPE_CHECKING:
@@ -30,10 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _dispatch(words)
+        with storage_errors("running this command", FULL):
+            code = _dispatch(words)
+            sys.stdout.flush()  # here a full disk can still be told of
+        return code
     except ForgeError as error:
         if debug:
             raise
+        _let_go(sys.stdout)
         _say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
@@ -304,4 +310,14 @@ def _refuse(rest: list[str]) -> None:
 
 def _say(message: str) -> None:
     if os.environ.get("RANK", "0") == "0":  # one voice where several processes meet the same error
-        print(f"forge: {message}" if "\n" not in message else message, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(f"forge: {message}" if "\n" not in message else message, file=sys.stderr, flush=True)
+        _let_go(sys.stderr)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Drop what cannot be written: Python would try again at its end, and change the exit code."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

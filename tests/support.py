@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -166,11 +167,20 @@ class Lives:
         return self._server.stdout.readline().strip()
 
 
-def _serve() -> None:
-    import forge.assemble
+def import_libraries() -> None:
+    """What a run imports at its start, and a distillation run with a report later."""
+    bert, distilbert = (f"transformers.models.{name}.modeling_{name}" for name in ("bert", "distilbert"))
+    drawing = ("matplotlib.figure", "matplotlib.backends.backend_svg")
+    for library in ("forge.assemble", *drawing, "sklearn.metrics", bert, distilbert):
+        importlib.import_module(library)
+
+
+def serve(life: Callable[[list[str]], int] | None = None) -> None:
+    """Be the server of `Lives`: one forked process for each line of arguments, by default a command line of Forge."""
+    import_libraries()
     from forge.cli import main
 
-    assert forge.assemble
+    live = life or main
     print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()
@@ -179,11 +189,11 @@ def _serve() -> None:
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(null, stream)
-            os._exit(main(json.loads(line)))
+            os._exit(live(json.loads(line)))
         print(pid, flush=True)
         sys.stdin.readline()
         print(os.waitpid(pid, 0)[1], flush=True)
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
-    _serve()
+    serve()

@@ -6,15 +6,22 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from forge.core.errors import StorageError
 
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-ADVICE = "what was saved before stays good, run again when there is room"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # reading never meets these
+DISK_ERRORS = FULL | {errno.EIO, errno.EACCES, errno.EPERM}
+REMEDIES = {
+    errno.EIO: "when the disk works again",
+    errno.EROFS: "when the disk can be written again",
+    errno.EFBIG: "with a larger limit on the size of files (ulimit -f)",
+    errno.EACCES: "when this user may write there",
+    errno.EPERM: "when this user may write there",
+}
 TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 MOST_JSON_BYTES = 16 * 2**20
 MOST_JSON_DEPTH = 100  # far below what Python's own stack bears, so that what was read can be written again
@@ -29,19 +36,25 @@ def fsync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step: temporary file, fsync, rename, fsync of the directory."""
+def write_atomic(path: Path, text: str, durable: bool = True) -> None:
+    """Replace `path` by `text` in one step: temporary file, fsync, rename, fsync of the directory.
+
+    Without `durable` nothing waits for the disk: half a file is never seen, but a machine that crashes may lose it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that takes no writes may refuse this too; the first error tells more
+            temporary.unlink(missing_ok=True)
         raise
-    fsync_file(path.parent)
+    if durable:
+        fsync_file(path.parent)
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -79,9 +92,9 @@ def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
     return from_json(text)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, durable: bool = True) -> None:
     """Replace `path` by `value` as JSON, atomically."""
-    write_atomic(path, to_json(value))
+    write_atomic(path, to_json(value), durable)
 
 
 def _items(node: object) -> Iterable[Any]:
@@ -91,20 +104,25 @@ def _items(node: object) -> Iterable[Any]:
 
 
 @contextmanager
-def storage_errors(doing: str) -> Iterator[None]:
+def storage_errors(doing: str, kinds: Collection[int] = DISK_ERRORS) -> Iterator[None]:
     """Turn a full or unwritable disk inside the block into one StorageError that says what was being done."""
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_ERRORS or isinstance(error, PermissionError):
-            where = f" ({error.filename})" if error.filename else ""
-            message = f"cannot write while {doing}: {os.strerror(error.errno or 0)}{where}"
-            raise StorageError(f"{message}; {ADVICE}") from error
+        if error.errno in kinds:
+            raise _storage_error(doing, error.errno or 0, error.filename) from error
         raise
     except Exception as error:
         # safetensors has an error of its own, which holds the system's number as text.
         number = re.search(r"os error (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
-        if number and int(number.group(1)) in DISK_ERRORS | {errno.EACCES, errno.EPERM}:
-            message = f"cannot write while {doing}: {os.strerror(int(number.group(1)))}"
-            raise StorageError(f"{message}; {ADVICE}") from error
+        if number and int(number.group(1)) in kinds:
+            raise _storage_error(doing, int(number.group(1))) from error
         raise
+
+
+def _storage_error(doing: str, number: int, path: object = None) -> StorageError:
+    where = f" ({path})" if path else ""
+    return StorageError(
+        f"cannot write while {doing}: {os.strerror(number)}{where}; what was saved before stays good, run again "
+        + REMEDIES.get(number, "when there is room")
+    )

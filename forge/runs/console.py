@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from forge.core.events import CheckpointSaved, Evaluated, Event, Finished, Notice, Started, StepLogged
+from forge.core.io import storage_errors
 from forge.runs.lines import describe, duration
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -39,7 +40,8 @@ class PlainConsole:
         if isinstance(event, Started):
             self._total = event.total_steps
         if line := describe(event, self._total):
-            print(line, flush=True)  # noqa: T201 - this is the program's output
+            with storage_errors("printing"):  # a batch job's output often goes to the disk of its runs
+                print(line, flush=True)  # noqa: T201 - this is the program's output
 
 
 class LiveConsole:

@@ -119,7 +119,8 @@ class RunLock:
                 os.ftruncate(descriptor, 0)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
 
     def heartbeat(self) -> None:
         """Give a sign of life, for machines that cannot see this process."""

@@ -26,10 +26,10 @@ td,th{border-color:#444}pre{background:#242424}svg{background:#fff;border-radius
 """
 
 
-def write_report(run: RunDirectory) -> None:
-    """Draw the report of a run from its files."""
+def write_report(run: RunDirectory, state: Mapping[str, Any]) -> None:
+    """Draw the report of a run that stands at `state` from its files."""
     records = read_metrics((run.path / METRICS).read_text(encoding="utf-8"))
-    page = render(run.metadata(), run.state(), records)
+    page = render(run.metadata(), state, records)
     with storage_errors(f"writing {REPORT}"):
         write_atomic(run.path / REPORT, page)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 from forge.core.errors import ForgeError, StoppedError, UserError
-from forge.core.io import read_json, remove_temporaries, storage_errors, to_json, write_json
+from forge.core.io import read_json, remove_temporaries, storage_errors, write_json
 from forge.core.manifest import checkpoint_names
 from forge.runs.lock import RunLock
 
@@ -96,14 +98,8 @@ class RunDirectory:
 
     def write_state(self, state: Mapping[str, Any], durable: bool = True) -> None:
         """Replace training_state.json."""
-        path = self.path / STATE
         with storage_errors(f"writing {STATE}"):
-            if durable:
-                write_json(path, state)
-                return
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(to_json(state), encoding="utf-8")
-            temporary.replace(path)
+            write_json(self.path / STATE, state, durable)
 
     def checkpoint(self, which: str = "best") -> Path:
         """Directory of the `best` or `last` checkpoint, or of the one at a step. Raises UserError."""
@@ -142,14 +138,11 @@ def check_room(path: Path, needed_bytes: int) -> None:
         raise UserError(f"run.dir: cannot reach {existing}: {os.strerror(error.errno or 0)}") from error
     if not existing.is_dir():
         raise UserError(f"run.dir: {existing} is a file, not a directory")
-    probe = existing / f".forge-write-test.{os.getpid()}.tmp"
     try:
-        probe.write_bytes(b"x" * 4096)
+        with TemporaryFile(dir=existing) as probe:  # without a name, so nothing is left whatever happens
+            probe.write(b"x" * 4096)
     except OSError as error:
         raise UserError(f"run.dir: cannot write to {existing}: {os.strerror(error.errno or 0)}") from error
-    finally:
-        if probe.exists():
-            probe.unlink(missing_ok=True)  # the run's owner may have cleaned it away
     # What an earlier life saved is part of what the run needs.
     saved = sum(file.stat().st_size for file in path.glob("checkpoint-*/*") if file.is_file())
     free = shutil.disk_usage(existing).free + saved
@@ -200,4 +193,5 @@ def _point_latest(path: Path) -> None:
         temporary.symlink_to(path.name)
         temporary.replace(link)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -31,9 +32,13 @@ class OutputLog:
             self.write(line)
 
     def write(self, line: str) -> None:
-        """Append a line."""
-        with storage_errors(f"writing {LOG}"), self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}\n")
+        """Append a line. One that an earlier life could not finish is ended first."""
+        text = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}\n"
+        with storage_errors(f"writing {LOG}"), self._path.open("ab+") as file:
+            if size := file.seek(0, os.SEEK_END):
+                file.seek(size - 1)
+                text = text if file.read() == b"\n" else f"\n{text}"
+            file.write(text.encode())
 
 
 class MetricsLog:

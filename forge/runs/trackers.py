@@ -9,25 +9,42 @@ from typing import Any
 
 from forge.core.errors import UserError
 from forge.core.events import Evaluated, Event, StepLogged
+from forge.core.io import storage_errors
 
 Record = Callable[[Mapping[str, float], int], None]
+SENDING, CLOSING = "handing figures to log.sinks", "closing log.sinks"
 
 
 class Tracker:
-    """Hands figures to one tracking library."""
+    """Hands figures to one tracking library, and closes it at the very end: test splits are measured after training."""
 
     def __init__(self, record: Record, close: Callable[[], None]) -> None:
         self._record = record
-        self.close = close  # at the very end: the test splits are measured after training has finished
+        self._close = close
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, _: object, failure: BaseException | None, __: object) -> None:
+        try:
+            with storage_errors(CLOSING):
+                self._close()
+        except Exception:
+            if failure is None:  # else the run's own failure is the one to hear of
+                raise
 
     def __call__(self, event: Event) -> None:
         """Forward logged steps and evaluations."""
         match event:
             case StepLogged(figures=figures, step=step, speed=speed):
                 named = {f"train/{name}": value for name, value in figures.items()}
-                self._record(named | {f"speed/{name}": value for name, value in speed.items()}, step)
+                self._send(named | {f"speed/{name}": value for name, value in speed.items()}, step)
             case Evaluated(figures=figures, step=step, split=split):
-                self._record({f"{split}/{name}": value for name, value in figures.items()}, step)
+                self._send({f"{split}/{name}": value for name, value in figures.items()}, step)
+
+    def _send(self, figures: Mapping[str, float], step: int) -> None:
+        with storage_errors(SENDING):
+            self._record(figures, step)
 
 
 def _tensorboard(run_dir: Path, name: str, settings: Mapping[str, Any]) -> Tracker:  # noqa: ARG001

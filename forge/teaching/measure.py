@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from forge.core.errors import UserError
-from forge.core.io import read_json, write_json
+from forge.core.io import read_json, storage_errors, write_json
 from forge.objectives.kd.cache import TeacherCache
 from forge.tasks.encoding import encoded_mark
 from forge.teaching.found import FoundTeacher
@@ -26,7 +26,9 @@ def remembered(cache: TeacherCache | None, found: FoundTeacher) -> dict[str, Any
 def remember(cache: TeacherCache, found: FoundTeacher, figures: dict[str, Any]) -> None:
     """Keep what was measured of the teacher beside its cache."""
     if figures and remembered(cache, found) is None:
-        write_json(_record(cache, found), figures)
+        path = _record(cache, found)
+        with storage_errors(f"writing {path.name} of the teacher cache"):
+            write_json(path, figures)
 
 
 def _record(cache: TeacherCache, found: FoundTeacher) -> Path:

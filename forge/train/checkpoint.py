@@ -121,7 +121,7 @@ class CheckpointStore:
                 going = self.run_dir / f"{TEMPORARY}{name}.pruned"
                 with suppress(OSError):
                     (self.run_dir / name).rename(going)
-                shutil.rmtree(going, ignore_errors=True)
+        self.clean()  # and what could not be deleted the last time
 
     def _put_back(self) -> None:
         """A save that ended between moving the old checkpoint aside and the new one in leaves the old one."""

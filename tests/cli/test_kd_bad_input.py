@@ -58,7 +58,7 @@ def labels(names: list[str]) -> dict[str, Any]:
 def _no_reports() -> Iterator[None]:
     """Drawing a report takes longer than these runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forge.assemble.write_report", lambda run: None)
+        patch.setattr("forge.assemble.write_report", lambda *_: None)
         yield
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, serve, write_config
 
 KILLS, KILLS_WHILE_FILLING = (50, 10) if os.environ.get("FORGE_FULL") else (25, 5)
 MOST_LIVES = 5 * KILLS
@@ -186,11 +186,4 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
-    import importlib
-
-    import support
-
-    bert, distilbert = (f"transformers.models.{name}.modeling_{name}" for name in ("bert", "distilbert"))
-    for library in ("matplotlib.figure", "matplotlib.backends.backend_svg", "sklearn.metrics", bert, distilbert):
-        importlib.import_module(library)
-    support._serve()
+    serve()

@@ -72,7 +72,7 @@ every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.fixture(autouse=True)
 def _no_reports(monkeypatch):
     """Drawing a report takes longer than these runs."""
-    monkeypatch.setattr("forge.assemble.write_report", lambda run: None)
+    monkeypatch.setattr("forge.assemble.write_report", lambda *_: None)
 
 
 @pytest.fixture

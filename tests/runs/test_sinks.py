@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import io
 import json
 import sys
@@ -10,7 +11,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from forge.core.errors import UserError
+from forge.core.errors import StorageError, UserError
 from forge.core.events import (
     CheckpointSaved,
     Evaluated,
@@ -27,7 +28,7 @@ from forge.runs.lines import describe, duration
 from forge.runs.run_dir import RunDirectory
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile, read_metrics
 from forge.runs.tables import scores_table
-from forge.runs.trackers import MAKERS, make_trackers
+from forge.runs.trackers import MAKERS, Tracker, make_trackers
 
 SPEED = {"seconds_per_step": 0.5, "tokens_per_second": 12_345.0}
 DETAIL = {
@@ -93,14 +94,14 @@ def test_durations(seconds, text):
 
 
 def test_output_log_is_appended_with_the_time(run):
-    (run.path / "output.log").write_text("an earlier life\n")
+    (run.path / "output.log").write_text("an earlier life\nthat was cut sh")
     send = fan_out(OutputLog(run))
     for event in EVENTS:
         send(event)
     lines = (run.path / "output.log").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "an earlier life"
-    assert [line[21:] for line in lines[1:]] == LINES
-    assert all(line[4] == line[7] == "-" and line[13] == ":" for line in lines[1:])
+    assert lines[:2] == ["an earlier life", "that was cut sh"]
+    assert [line[21:] for line in lines[2:]] == LINES
+    assert all(line[4] == line[7] == "-" and line[13] == ":" for line in lines[2:])
 
 
 # metrics.jsonl
@@ -287,10 +288,10 @@ def test_tensorboard_holds_every_figure_once_also_after_a_restart(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     def life(*events):
-        (tracker,) = make_trackers(["tensorboard"], tmp_path, "x", {})
-        for event in events:
-            tracker(event)
-        tracker.close()
+        (made,) = make_trackers(["tensorboard"], tmp_path, "x", {})
+        with made as tracker:
+            for event in events:
+                tracker(event)
 
     life(_step(10, loss=0.9), _step(20, loss=0.8), _step(30, loss=0.7))
     # The second life continues after step 10; its last figures come after the end of training.
@@ -310,8 +311,21 @@ def test_tensorboard_holds_every_figure_once_also_after_a_restart(tmp_path):
 
 
 def test_a_tracker_without_events_leaves_nothing(tmp_path):
-    make_trackers(["tensorboard"], tmp_path, "x", {})[0].close()
+    with make_trackers(["tensorboard"], tmp_path, "x", {})[0]:
+        pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tracker_on_a_full_disk(run):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"cannot write while handing figures to log\.sinks: No space left"):
+        Tracker(full, full)(_step(1))
+    with pytest.raises(StorageError, match=r"closing log\.sinks"), Tracker(full, full):
+        pass
+    with pytest.raises(ValueError, match="the run's own failure"), Tracker(full, full):
+        raise ValueError("the run's own failure")
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -75,7 +75,7 @@ def calm(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path
 def run_of(folder: Path, data: Mapping[str, Any], *changes: Mapping[str, Any]) -> Path:
     """Distil in `folder` and return the run's directory. No report: its charts take as long as these runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forge.assemble.write_report", lambda run: None)
+        patch.setattr("forge.assemble.write_report", lambda *_: None)
         assert forge("--config", config_of(folder, data, *changes)) == 0
     return only_run(folder)
 
