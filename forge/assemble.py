@@ -272,6 +272,7 @@ def _open_sinks(found: Preflight, state_file: StateFile, stack: ExitStack) -> li
 
 def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
     resolved, data = found.resolved, found.data
+    cache = prepared.teaching.cache if prepared.teaching else None
     described = {
         "model": vars(found.model) | {"description": found.model.describe()},
         "data": (vars(data) | {"description": data.describe()})
@@ -290,6 +291,7 @@ def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
         "columns": prepared.columns.model_dump(),
         "fingerprints": prepared.fingerprints,
         "teacher": prepared.teaching.measured["figures"] if prepared.teaching else {},
+        "teacher_cache": str(cache.folder.absolute()) if cache else None,
         "parameters": sum(parameter.numel() for parameter in prepared.parts.model.parameters()),
         "versions": versions(),
         "git": git_state(),

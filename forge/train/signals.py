@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from forge.core.errors import EXIT_SAVED_RUN_ME_AGAIN
+from forge.core.errors import EXIT_SAVED_RUN_ME_AGAIN, StoppedError, note_exit
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SHARE_OF_SHORT_JOB = 0.25  # a job too short for the whole margin gives up this share of what is left
@@ -108,10 +108,13 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 
 def follow_launcher() -> None:
     """Never outlive the program that started this one, where it is known to be a launcher."""
+    parent = os.getppid()
     if "TORCHELASTIC_RUN_ID" in os.environ:  # the other ranks are lost too: nobody is left to save with
         die_with_parent(signal.SIGKILL)
-    elif os.environ.get("FORGE_WRAPPER_PID") == str(os.getppid()):
+    elif os.environ.get("FORGE_WRAPPER_PID") == str(parent):
         die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the kernel was asked to watch it
+        raise StoppedError("the program that started this one has ended; the same command continues")
 
 
 def job_seconds_left() -> float | None:
@@ -147,4 +150,5 @@ def _seconds(shown: str) -> float | None:
 def _leave_now() -> None:
     print("forge: the job ends in seconds and no step boundary came; the newest checkpoint stays", file=sys.stderr)  # noqa: T201
     sys.stderr.flush()
+    note_exit(EXIT_SAVED_RUN_ME_AGAIN)
     os._exit(EXIT_SAVED_RUN_ME_AGAIN)
