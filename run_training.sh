@@ -247,9 +247,10 @@ wait_for_timer() {
 }
 
 # What the processes wrote down in this life says how it ended, the main process first. One whose peer is gone falls over
-# an error of the library between them: that is no answer, and the next life may have all peers.
+# an error of the library between them: that is no answer, and the next life may have all peers. And a signal that comes
+# when all is done can kill a process on its way out.
 settle_code() {
-  ((nodes * processes > 1 && code != 0)) || return 0
+  ((code != 0)) || return 0
   local said why alone='' lost='^(Runtime|Timeout|Connection[A-Za-z]*|Dist[A-Za-z]*)Error:.*(onnection|timed out|NCCL|gloo)'
   while read -r said why; do
     if [[ $said == 1 && $why =~ $lost ]]; then
@@ -259,9 +260,10 @@ settle_code() {
       return
     fi
   done < <(cat "$notes"/* 2>/dev/null)
-  if [[ -n $alone ]] || died_training; then
+  ((nodes * processes > 1)) || return 0
+  if [[ -n $alone || -n $caught ]] || died_training; then
     code=137
-  elif [[ -z $caught ]]; then
+  elif ((code != 137)); then
     code=1 # it ended before training; a launcher's 143 does not mean a signal
   fi
 }

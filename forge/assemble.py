@@ -95,6 +95,7 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
         sinks: list[Sink] = []
         if main:
             _claim(found.run, prepared, settings, existed)
+            stop.saves = True  # from here on a stop is written down
             found.run.begin_life(_facts(found, prepared), job() | {"command": list(command)})
             sinks = _open_sinks(found, state_file, stack)
         accelerator.wait_for_everyone()

