@@ -339,12 +339,12 @@ find_shape() {
   anew=("${shape[@]}" ${output:+"--output=$output"} "$root/run_training.sh" "$config" ${settings[@]+"${settings[@]}"})
 }
 
-# One property of the job: as scontrol calls it, else as squeue does. Nothing where there is none.
+# One property of the job: as scontrol calls it, else as squeue does, for which no start waits. Nothing if there is none.
 property() {
   local value
   if [[ -n $facts ]]; then
     value=$(fact "$1")
-  elif (($# > 1)); then
+  elif [[ -n $trainer && $# -gt 1 ]]; then
     value=$(ask squeue --noheader --jobs "$job" --format "$2" 2>/dev/null)
   fi
   [[ -z $value || $value == *'(null)'* || $value == N/A ]] || echo "$value"

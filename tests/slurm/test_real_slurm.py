@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,15 @@ def labs(tmp_path: Path) -> Iterator[tuple[Lab, Lab]]:
 def early_signal(lab: Lab) -> str:
     """Warned before the limit, requeue, resume, three lives at least; the log keeps every one.
 
-    Slurm sends the signal 5 to 35 seconds before the limit. The trainer cannot learn when its job ends.
+    Slurm sends the signal 5 to 35 seconds before the limit, to the first life; the second gets one sooner. The trainer
+    cannot learn when its job ends.
     """
     blind = lab.instead_of("squeue", "exit 1")
     pace = f"{2.2 * lab.minutes} {2.2 * lab.minutes} 0"
     job = lab.submit("early_signal", f"--time={lab.minutes}", "--signal=B:USR1@5", pace=pace, PATH=blind)
+    wait_for(lambda: "training continues after step" in lab.log(job), PATIENCE, lambda: lab.log(job))
+    with suppress(AssertionError):  # Slurm may have sent its own meanwhile
+        lab.cluster.call("scancel", "--batch", "--signal=USR1", str(job))
     said = lab.completes(job, "early_signal")
     lives = lab.lives("early_signal")
     assert len(lives) >= 3, lives
