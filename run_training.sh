@@ -24,13 +24,22 @@ trap 'on_signal USR1' USR1
 trap 'on_signal TERM' TERM
 trap 'on_signal INT' INT
 
-readonly SAVED=75 IDLE_LIVES=3 SLURM_SECONDS=60 SAVE_SECONDS=100
+readonly SAVED=75 IDLE_LIVES=3 ASK_SECONDS=60 SAVE_SECONDS=100
 job=${SLURM_JOB_ID:-} requeued='' facts=''
 
 say() { printf 'run_training: %s\n' "$*"; }
 fail() {
   say "$*" >&2
   exit 2
+}
+
+# Words as a person would have to type them.
+typed() { printf '%q ' "$@"; }
+
+# Become a program that the kernel ends with a signal when this script dies, however it dies; for a subshell.
+on_leash() {
+  if command -v setpriv >/dev/null; then exec setpriv --pdeathsig "$@"; fi
+  exec "${@:2}"
 }
 
 # Note the signal, and pass the first one on, to the trainer alone: its workers must live until it has saved.
@@ -45,7 +54,7 @@ on_signal() {
   if [[ $1 == TERM && -n $job && -z $timer ]]; then
     (
       trap '' USR1 TERM INT
-      exec sleep "$(((kill_wait > 6) ? kill_wait - 5 : 2))"
+      on_leash KILL sleep "$(((kill_wait > 6) ? kill_wait - 5 : 2))"
     ) &
     timer=$!
   fi
@@ -54,7 +63,7 @@ on_signal() {
 # Run a Slurm command that the TERM to all processes of a job cannot end.
 ask() { (
   trap '' USR1 TERM INT
-  exec timeout "$SLURM_SECONDS" "$@"
+  exec timeout "$ASK_SECONDS" "$@"
 ); }
 
 # What Slurm knows of this job. For one task of an array it shows the others too; the job id tells them apart.
@@ -129,26 +138,36 @@ progress() {
   done < <(run_folders) | grep '^[0-9]*$' | sort -n | tail -n 1 | grep . || echo 0
 }
 
-# The ledger of lives holds: job, newest step when it was written, lives since then that ended no further.
+# How many shards of the teacher's cache are whole: a run fills it before its first step, and no life's shard is lost.
+shards() {
+  local folder cache
+  while read -r folder; do
+    cache=$(sed -n 's/^ *"teacher_cache": *"\(.*\)",*$/\1/p' "$folder/run_metadata.json" 2>/dev/null)
+    [[ -z $cache ]] || printf '%s\n' "$cache"/*/[0-9]*.safetensors
+  done < <(run_folders) | sort -u | grep -c '/[0-9][0-9]*\.safetensors$'
+}
+
+# The ledger of lives holds: job, newest step when it was written, lives since then that ended no further, shards.
 read_ledger() {
   local owner='' lines=()
   [[ -n $ledger && -f $ledger ]] && mapfile -t lines <"$ledger"
-  owner=${lines[0]:-} step_before=${lines[1]:-0} idle=${lines[2]:-0}
+  owner=${lines[0]:-} step_before=${lines[1]:-0} idle=${lines[2]:-0} shards_before=${lines[3]:-0}
   if [[ $owner != "$job" ]]; then # somebody started the run anew, so it gets all its lives
-    step_before=$(progress) idle=0
+    step_before=$(progress) shards_before=$(shards) idle=0
   fi
 }
 
 write_ledger() {
   [[ -n $ledger ]] || return 0
-  mkdir -p "${ledger%/*}" && printf '%s\n' "$1" "$step_before" "$idle" >"$ledger.$$" && mv "$ledger.$$" "$ledger"
+  mkdir -p "${ledger%/*}" && printf '%s\n' "$1" "$step_before" "$idle" "$shards_before" >"$ledger.$$" &&
+    mv "$ledger.$$" "$ledger"
 } 2>/dev/null
 
 count_life() {
-  local step
-  step=$(progress)
-  if ((step > step_before)); then idle=0; else idle=$((idle + 1)); fi
-  step_before=$step
+  local step whole
+  step=$(progress) whole=$(shards)
+  if ((step > step_before || whole > shards_before)); then idle=0; else idle=$((idle + 1)); fi
+  step_before=$step shards_before=$whole
   write_ledger "$job"
 }
 
@@ -158,6 +177,7 @@ plan_launch() {
   processes=${FORGE_PROCESSES:-${SLURM_GPUS_ON_NODE:-}}
   [[ $processes =~ ^[0-9]+$ ]] || processes=$((${SLURM_NTASKS:-nodes} / nodes))
   ((processes > 0)) || processes=1
+  [[ -n $run ]] || nodes=1 processes=1 # a configuration with an error: one process says so
   launch=("$python" "$root/forge.py" --config "$config" ${settings[@]+"${settings[@]}"})
   ((nodes * processes > 1)) || return 0
   # torchrun kills what has not saved after its time-out, and by default a USR1 kills torchrun itself.
@@ -173,13 +193,34 @@ plan_launch() {
   launcher_signal=USR1 # srun passes USR1 on to its tasks; a TERM it takes as an order to kill them
 }
 
-# In a script bash lets a background process ignore INT; the trainer takes its handlers itself.
+# Where the processes of the trainer leave their exit codes: torchrun and srun turn each into 1. Several nodes share the
+# disk of the runs, not /tmp.
+open_notes() {
+  notes=$ledger.$job
+  if ((nodes == 1)) || ! mkdir -p "$notes" 2>/dev/null; then notes=$(mktemp -d); fi
+  rm -f "$notes"/*
+  export FORGE_EXIT_NOTES=$notes
+}
+
+# What a person types to have this run go on, for `forge.py runs`.
+note_launch() {
+  local words=()
+  [[ -z ${FORGE_PROCESSES:-} ]] || words+=("FORGE_PROCESSES=$FORGE_PROCESSES")
+  if [[ -z $job || ${SLURM_JOB_NAME:-} == interactive ]]; then
+    words+=(bash)
+  else
+    find_shape
+    words+=(sbatch "${shape[@]}")
+  fi
+  FORGE_LAUNCH=$(typed "${words[@]}" run_training.sh)
+  export FORGE_LAUNCH
+}
+
+# In a script bash lets a background process ignore INT; the trainer takes its handlers itself. Whoever kills this
+# script with -9 must not leave the launcher behind; the trainer watches its parent itself too.
 run_trainer() {
   export FORGE_WRAPPER_PID=$$
-  started=$(mktemp)
-  # Whoever kills this script with -9 must not leave the launcher behind; the trainer watches its parent itself.
-  if command -v setpriv >/dev/null; then launch=(setpriv --pdeathsig TERM "${launch[@]}"); fi
-  "${launch[@]}" &
+  (on_leash TERM "${launch[@]}") &
   trainer=$!
   if [[ -n $caught ]]; then on_signal "$caught"; fi # it came while there was nobody to tell
   while :; do
@@ -205,26 +246,36 @@ wait_for_timer() {
   requeued=${requeued:-tried}
 }
 
-# torchrun and srun turn every failure into 1; what the trainer wrote down in this life says which it was.
+# What the processes wrote down in this life says how it ended, the main process first. One whose peer is gone falls over
+# an error of the library between them: that is no answer, and the next life may have all peers. And a signal that comes
+# when all is done can kill a process on its way out.
 settle_code() {
-  ((nodes * processes > 1 && code != 0)) || return 0
-  local folder state status='' reason=''
-  while read -r folder; do
-    state=$folder/training_state.json
-    [[ $state -nt $started ]] || continue
-    status=$(sed -n 's/.*"status": *"\([a-z]*\)".*/\1/p' "$state" | head -n 1)
-    reason=$(sed -n 's/.*"reason": *"\(.*\)".*/\1/p' "$state" | head -n 1)
-  done < <(run_folders)
-  # A rank whose peer is gone falls over an error of the library between them; the next life may have all peers.
-  if [[ $status == failed ]] && ((nodes > 1)) && [[ $reason =~ ^[A-Za-z]+Error:.*(onnection|timed\ out|NCCL|gloo) ]]; then
-    status=running
+  ((code != 0)) || return 0
+  local said why alone='' lost='^(Runtime|Timeout|Connection[A-Za-z]*|Dist[A-Za-z]*)Error:.*(onnection|timed out|NCCL|gloo)'
+  while read -r said why; do
+    if [[ $said == 1 && $why =~ $lost ]]; then
+      alone=yes
+    else
+      code=$said
+      return
+    fi
+  done < <(cat "$notes"/* 2>/dev/null)
+  ((nodes * processes > 1)) || return 0
+  if [[ -n $alone || -n $caught ]] || died_training; then
+    code=137
+  elif ((code != 137)); then
+    code=1 # it ended before training; a launcher's 143 does not mean a signal
   fi
-  case $status in
-    completed) code=0 ;; # what the launchers fell over came after the end
-    interrupted) code=$SAVED ;;
-    running) code=137 ;; # no rank lived to say why
-    *) [[ -n $caught ]] || code=1 ;; # it ended before training, or failed; a launcher's 143 does not mean a signal
-  esac
+}
+
+# Whether training began in this life, and nobody lived to say how it ended.
+died_training() {
+  local folder
+  while read -r folder; do
+    [[ $folder/training_state.json -nt $notes ]] || continue
+    grep -q '"status": *"running"' "$folder/training_state.json" && return
+  done < <(run_folders)
+  return 1
 }
 
 # The last act, for Slurm ends the job as soon as it is asked. Says in one line what happened.
@@ -244,31 +295,69 @@ requeue() {
   if ((rc == 0)) || [[ $answer == *"is pending execution"* ]] || { look && (($(fact Restarts) > restarts)); }; then
     requeued=yes
   elif ((rc >= 124 && rc != 127)); then
-    say "scontrol did not answer; should the job not come back: sbatch $root/run_training.sh $config${settings[*]:+ ${settings[*]}}"
+    find_shape
+    say "scontrol did not answer; should the job not come back: $(typed sbatch "${anew[@]}")"
     requeued=no
-  elif next=$(submit_again 2>/dev/null) && [[ $next =~ ^[0-9]+ ]]; then
+  elif next=$(submit_again) && [[ $next =~ ^[0-9]+ ]]; then
     write_ledger "${next%%;*}"
     say "scontrol could not requeue it; job ${next%%;*} continues the run"
     requeued=yes
   else
-    say "cannot requeue (${answer:-scontrol does not answer}); to continue: sbatch $root/run_training.sh $config${settings[*]:+ ${settings[*]}}"
+    find_shape
+    say "cannot requeue (${answer:-scontrol does not answer}); to continue: $(typed sbatch "${anew[@]}")"
     requeued=no
   fi
 }
 
-# A new job with the shape of this one, as far as its environment tells.
-submit_again() {
-  local options=(--parsable "--dependency=afterany:$job" "--job-name=${SLURM_JOB_NAME:-forge}") limit
-  [[ -z ${SLURM_JOB_PARTITION:-} ]] || options+=("--partition=$SLURM_JOB_PARTITION")
-  [[ -z ${SLURM_JOB_ACCOUNT:-} ]] || options+=("--account=$SLURM_JOB_ACCOUNT")
-  [[ -z ${SLURM_JOB_QOS:-} ]] || options+=("--qos=$SLURM_JOB_QOS")
-  [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || options+=("--cpus-per-task=$SLURM_CPUS_PER_TASK")
-  [[ -z ${SLURM_MEM_PER_NODE:-} ]] || options+=("--mem=$SLURM_MEM_PER_NODE")
-  [[ -z ${SLURM_GPUS_ON_NODE:-} ]] || options+=("--gpus-per-node=$SLURM_GPUS_ON_NODE")
-  limit=$(ask squeue --noheader --jobs "$job" --format %l)
-  [[ ! $limit =~ ^[0-9:-]+$ ]] || options+=("--time=$limit")
-  ask sbatch "${options[@]}" "--nodes=$nodes" "$root/run_training.sh" "$config" ${settings[@]+"${settings[@]}"}
+# The flags of sbatch for a job like this one, as far as Slurm tells, and all that it takes to submit this run again.
+find_shape() {
+  local flag name limit gpus features output
+  shape=("--job-name=${SLURM_JOB_NAME:-forge}" "--nodes=$nodes")
+  while read -r flag name; do
+    [[ -z ${!name:-} ]] || shape+=("--$flag=${!name}")
+  done <<<"partition SLURM_JOB_PARTITION
+    account SLURM_JOB_ACCOUNT
+    qos SLURM_JOB_QOS
+    reservation SLURM_JOB_RESERVATION
+    ntasks SLURM_NTASKS
+    ntasks-per-node SLURM_NTASKS_PER_NODE
+    cpus-per-task SLURM_CPUS_PER_TASK
+    mem SLURM_MEM_PER_NODE
+    mem-per-cpu SLURM_MEM_PER_CPU
+    mem-per-gpu SLURM_MEM_PER_GPU"
+  limit=$(property TimeLimit %l) gpus=$(property TresPerNode %b) features=$(property Features %f)
+  [[ ! $limit =~ ^[0-9:-]+$ ]] || shape+=("--time=$limit")
+  if [[ $gpus =~ ^gres[:/](.+)$ ]]; then
+    shape+=("--gres=${BASH_REMATCH[1]}")
+  elif [[ -n ${SLURM_GPUS:-} ]]; then
+    shape+=("--gpus=$SLURM_GPUS")
+  elif [[ -n ${SLURM_GPUS_ON_NODE:-} ]]; then
+    shape+=("--gpus-per-node=$SLURM_GPUS_ON_NODE")
+  fi
+  [[ -z $features ]] || shape+=("--constraint=$features")
+  output=$(property StdOut) # the log of one run stays in one file
+  anew=("${shape[@]}" ${output:+"--output=$output"} "$root/run_training.sh" "$config" ${settings[@]+"${settings[@]}"})
 }
+
+# One property of the job: as scontrol calls it, else as squeue does, for which no start waits. Nothing if there is none.
+property() {
+  local value
+  if [[ -n $facts ]]; then
+    value=$(fact "$1")
+  elif [[ -n $trainer && $# -gt 1 ]]; then
+    value=$(ask squeue --noheader --jobs "$job" --format "$2" 2>/dev/null)
+  fi
+  [[ -z $value || $value == *'(null)'* || $value == N/A ]] || echo "$value"
+}
+
+# A new job in place of this one. What Slurm says of this job in the environment must not describe the next.
+submit_again() (
+  find_shape
+  for name in "${!SLURM_@}"; do
+    [[ $name == SLURM_CONF ]] || unset "$name"
+  done
+  ask sbatch --parsable "--dependency=afterany:$job" "${anew[@]}" 2>/dev/null
+)
 
 # Whether the job should go on, from the state Slurm gives it. Slurm shows a cancelled job as COMPLETING too; what
 # tells them apart: a time-out has its reason, and a job that Slurm requeues itself has one restart more.
@@ -297,7 +386,7 @@ may_requeue() {
 }
 
 finish() {
-  rm -f "$started"
+  rm -rf "$notes"
   ((code <= 128)) || say "the trainer was killed by signal $((code - 128))"
   case $requeued in
     yes | refused | no) exit "$code" ;;
@@ -331,6 +420,8 @@ find_run
 plan_launch
 read_ledger
 if [[ -n $job ]]; then write_ledger "$job"; fi
+open_notes
+note_launch
 run_trainer
 settle_code
 finish

@@ -96,6 +96,7 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
         state_file = StateFile(found.run)
         if main:
             _claim(found.run, prepared, settings, existed)
+            stop.saves = True  # from here on a stop is written down
             found.run.begin_life(_facts(found, prepared), job() | {"command": list(command)})
         try:
             sinks = _open_sinks(found, state_file, stack) if main else []
@@ -267,6 +268,7 @@ def _open_sinks(found: Preflight, state_file: StateFile, stack: ExitStack) -> li
 
 def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
     resolved, data = found.resolved, found.data
+    cache = prepared.teaching.cache if prepared.teaching else None
     described = {
         "model": vars(found.model) | {"description": found.model.describe()},
         "data": (vars(data) | {"description": data.describe()})
@@ -285,6 +287,7 @@ def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
         "columns": prepared.columns.model_dump(),
         "fingerprints": prepared.fingerprints,
         "teacher": prepared.teaching.measured["figures"] if prepared.teaching else {},
+        "teacher_cache": str(cache.folder.absolute()) if cache else None,
         "parameters": sum(parameter.numel() for parameter in prepared.parts.model.parameters()),
         "versions": versions(),
         "git": git_state(),

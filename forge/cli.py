@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError
+from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError, note_exit
 from forge.core.io import FULL, storage_errors
 from forge.core.version import VERSION
 
@@ -28,31 +28,37 @@ Verb = Callable[[argparse.Namespace, list[str]], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code (0 done, 2 bad input, 3 checkpoint, 4 diverged, 5 disk, 75 saved)."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    code, why = _run(list(sys.argv[1:] if arguments is None else arguments))
+    note_exit(code, why)
+    return code
+
+
+def _run(words: list[str]) -> tuple[int, str]:
+    """The exit code, and what went wrong."""
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
         with storage_errors("running this command", FULL):
             code = _dispatch(words)
             sys.stdout.flush()  # here a full disk can still be told of
-        return code
+        return code, ""
     except ForgeError as error:
         if debug:
             raise
         _let_go(sys.stdout)
         _say(str(error))
-        return error.exit_code
+        return error.exit_code, str(error)
     except KeyboardInterrupt:
         _say("interrupted; the same command continues from the newest checkpoint")
-        return EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED, ""
     except BrokenPipeError:
         sys.stderr.close()
-        return EXIT_DONE
+        return EXIT_DONE, ""
     except Exception as error:
         if debug:
             raise
         _say(f"internal error, {type(error).__name__}: {error}; run again with --debug for the traceback and report it")
-        return EXIT_INTERNAL
+        return EXIT_INTERNAL, f"{type(error).__name__}: {error}"
 
 
 def _dispatch(words: list[str]) -> int:

@@ -13,11 +13,21 @@ A ForgeError is shown as its message alone; a traceback appears only with ``--de
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 EXIT_DONE = 0
 EXIT_SAVED_RUN_ME_AGAIN = 75
+
+
+def note_exit(code: int, why: str = "") -> None:
+    """Leave the exit code where run_training.sh looks for it: the launcher of several processes turns each into 1."""
+    if folder := os.environ.get("FORGE_EXIT_NOTES"):
+        with suppress(OSError):  # a disk that is full is one of the reasons to end
+            Path(folder, os.environ.get("RANK", "0")).write_text(f"{code} {' '.join(why.split())}\n", encoding="utf-8")
 
 
 class ForgeError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -50,7 +51,19 @@ def git_state() -> dict[str, Any]:
 def job() -> dict[str, Any]:
     """The present life: process, command and Slurm ids."""
     wanted = {name: os.environ[name] for name in (*ENVIRONMENT, *SLURM) if name in os.environ}
-    return {"pid": os.getpid(), "command": [Path(sys.argv[0]).name, *sys.argv[1:]], "environment": wanted}
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {"pid": os.getpid(), "command": command, "launch": launch(), "environment": wanted}
+
+
+def launch() -> list[str]:
+    """The words that start this run where they are not `python`: run_training.sh and its flags, or torchrun."""
+    if told := os.environ.get("FORGE_LAUNCH"):
+        return shlex.split(told)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return []
+    nodes, processes = (os.environ.get(name, "1") for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    several = [] if nodes == "1" else [f"--nnodes={nodes}"]
+    return ["torchrun", *several, f"--nproc_per_node={processes}"]
 
 
 def _git(folder: Path, *arguments: str) -> str:

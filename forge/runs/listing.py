@@ -192,10 +192,14 @@ def _next_command(path: Path, state: str, lives: Sequence[Any]) -> str:
         return f"python forge.py evaluate --run {shlex.quote(str(path))}"
     if state == "running":
         return f"tail -f {shlex.quote(str(path / LOG))}"
-    command = lives[-1].get("command") if lives and isinstance(lives[-1], dict) else None
-    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+    last = lives[-1] if lives and isinstance(lives[-1], dict) else {}
+    command, launch = _words(last.get("command")), _words(last.get("launch"))
+    if not command:
         return ""
     program = command[0]
+    if launch and program.endswith(".py"):
+        script = [] if launch[-1].endswith(".sh") else [program]  # run_training.sh knows the program
+        return shlex.join([*launch, *script, *command[1:]])
     return shlex.join([*(["python", program] if program.endswith(".py") else [Path(program).name]), *command[1:]])
 
 
@@ -205,6 +209,10 @@ def _best(value: object) -> dict[str, Any] | None:
     metric, figure, step = _text(value.get("metric")), value.get("value"), _count(value.get("step"))
     usable = isinstance(figure, float) and math.isfinite(figure)
     return {"metric": metric, "value": figure, "step": step} if usable and metric and step is not None else None
+
+
+def _words(value: object) -> list[str]:
+    return value if isinstance(value, list) and all(isinstance(word, str) for word in value) else []
 
 
 def _text(value: object) -> str:

@@ -1,8 +1,9 @@
 """Asked to stop: by a signal, or because a cluster's time limit is near.
 
 A handler only sets a flag. The loop looks at it between two optimizer steps, saves, and leaves with exit code 75:
-nothing is ever saved from inside a handler, where tensors may be half written. No torch here: handlers are in place
-before the seconds that importing it takes.
+nothing is ever saved from inside a handler, where tensors may be half written. Before there is anything to save the
+process leaves at once, also where it waits for others in a library's code, in which no handler of Python runs. No torch
+here: handlers are in place before the seconds that importing it takes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
-from forge.core.errors import EXIT_SAVED_RUN_ME_AGAIN
+from forge.core.errors import EXIT_SAVED_RUN_ME_AGAIN, StoppedError, note_exit
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SHARE_OF_SHORT_JOB = 0.25  # a job too short for the whole margin gives up this share of what is left
@@ -35,7 +37,7 @@ class StopRequest:
         self._why = ""
         self._deadline: float | None = None  # on the monotonic clock
         self._last: threading.Timer | None = None
-        self.saves = False  # whether there is something to save: before, Ctrl-C ends the program at once
+        self.saves = False  # whether there is something to save: before, a signal ends the program at once
 
     @property
     def why(self) -> str:
@@ -58,7 +60,8 @@ class StopRequest:
         if left is None:
             return None
         self._deadline = time.monotonic() + left - min(margin_s, left * SHARE_OF_SHORT_JOB)
-        self._last = threading.Timer(max(0.0, left - LAST_SECONDS), _leave_now)
+        said = "the job ends in seconds and no step boundary came; the newest checkpoint stays"
+        self._last = threading.Timer(max(0.0, left - LAST_SECONDS), _leave, [said])
         self._last.daemon = True
         self._last.start()
         return left
@@ -78,15 +81,39 @@ class StopRequest:
 def listening() -> Iterator[StopRequest]:
     """Turn the signals that ask a job to end into a request, as long as the block lasts."""
     request = StopRequest()
-    # Only in the main thread does Python take handlers.
-    heard = STOPPING if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, request._handle) for number in heard}
-    try:
+    if threading.current_thread() is not threading.main_thread():  # where Python takes no handlers
         yield request
+        return
+    with _watching(request):
+        before = {number: signal.signal(number, request._handle) for number in STOPPING}
+        try:
+            yield request
+        finally:
+            request.forget_time_limit()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _watching(request: StopRequest) -> Iterator[None]:
+    """Hear of signals in a thread too, at once, and end the process while it has nothing to save."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def watch() -> None:
+        while heard := os.read(reader, 1):
+            if heard[0] in {signal.SIGTERM, signal.SIGUSR1} and not request.saves:
+                name = signal.Signals(heard[0]).name
+                _leave(f"asked to stop ({name}) before training began; the same command continues")
+        os.close(reader)
+
+    threading.Thread(target=watch, name="stop-signals", daemon=True).start()
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
     finally:
-        request.forget_time_limit()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(writer)
 
 
 @contextmanager
@@ -108,10 +135,25 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 
 def follow_launcher() -> None:
     """Never outlive the program that started this one, where it is known to be a launcher."""
+    parent = os.getppid()
     if "TORCHELASTIC_RUN_ID" in os.environ:  # the other ranks are lost too: nobody is left to save with
         die_with_parent(signal.SIGKILL)
-    elif os.environ.get("FORGE_WRAPPER_PID") == str(os.getppid()):
+    elif os.environ.get("FORGE_WRAPPER_PID") == str(parent):
         die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent or _is_stranger(parent):  # it died before the kernel was asked to watch it
+        raise StoppedError("the program that started this one has ended; the same command continues")
+
+
+def _is_stranger(parent: int) -> bool:
+    """Whether this process, started below run_training.sh, has a parent that is not: then its own has died."""
+    mark = os.environ.get("FORGE_WRAPPER_PID", "")
+    if mark in {"", str(parent)}:
+        return False
+    try:
+        variables = Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return parent == 1  # that of another user, for a launcher could be read
+    return f"FORGE_WRAPPER_PID={mark}".encode() not in variables
 
 
 def job_seconds_left() -> float | None:
@@ -144,7 +186,8 @@ def _seconds(shown: str) -> float | None:
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
-def _leave_now() -> None:
-    print("forge: the job ends in seconds and no step boundary came; the newest checkpoint stays", file=sys.stderr)  # noqa: T201
-    sys.stderr.flush()
+def _leave(why: str) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        print(f"forge: {why}", file=sys.stderr, flush=True)  # noqa: T201
+    note_exit(EXIT_SAVED_RUN_ME_AGAIN, why)
     os._exit(EXIT_SAVED_RUN_ME_AGAIN)

@@ -166,6 +166,18 @@ def test_all_problems_in_one_pass(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert len(message.splitlines()) == 3
 
 
+def test_each_process_leaves_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGE_EXIT_NOTES", str(tmp_path))
+    monkeypatch.setenv("RANK", "3")
+    assert forge("config", "validate", write_config(tmp_path)) == 0
+    assert (tmp_path / "3").read_text() == "0 \n"
+    assert forge("config", "validate", write_config(tmp_path, {"tusk": 1}), "--nonsense=1") == 2
+    code, why = (tmp_path / "3").read_text().split(maxsplit=1)
+    assert (code, why.count("\n"), "tusk is not a setting" in why) == ("2", 1, True)
+    monkeypatch.setenv("FORGE_EXIT_NOTES", str(tmp_path / "gone"))
+    assert forge("config", "validate", tmp_path / "none.yaml") == 2
+
+
 def test_from_a_shell_the_exit_code_and_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "forge.py", "--config", str(tmp_path / "none.yaml")],

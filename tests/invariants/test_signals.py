@@ -126,11 +126,33 @@ def test_a_stop_at_every_boundary_there_is(tmp_path: Path) -> None:
 
 def test_a_handler_only_asks() -> None:
     with listening() as stop:
+        stop.saves = True
         os.kill(os.getpid(), signal.SIGUSR1)
         assert stop.why == "SIGUSR1"
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.why == "SIGUSR1", "the first reason stays"
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_while_there_is_nothing_to_save_a_signal_ends_the_process_even_inside_a_library(number: signal.Signals) -> None:
+    waits = (
+        "from forge.train.signals import listening\nimport ctypes\n"
+        "with listening():\n    print('ready', flush=True)\n"
+        "    for _ in range(2):\n        ctypes.CDLL(None).sleep(60)\n"  # a signal ends the first
+    )
+    life = subprocess.Popen(
+        [sys.executable, "-c", waits], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert life.stdout is not None
+    assert life.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    life.send_signal(number)
+    assert life.wait(10) == EXIT_SAVED_RUN_ME_AGAIN
+    assert life.stderr is not None
+    assert f"asked to stop ({number.name}) before training began" in life.stderr.read()
+    life.stdout.close()
+    life.stderr.close()
 
 
 def test_the_first_ctrl_c_saves_and_the_second_ends() -> None:

@@ -15,6 +15,7 @@ from support import ROOT, forge
 
 from forge.core.errors import UserError
 from forge.runs import listing
+from forge.runs.facts import job
 from forge.runs.listing import COLUMNS, STATES, list_runs, plain_table, rich_table
 from forge.runs.run_dir import RunDirectory
 
@@ -81,6 +82,35 @@ def test_what_to_type_for_a_run_that_is_not_complete(folder):
     run.begin_life({}, {"command": ["/some/venv/bin/forge", "--config", "a.yaml"]})
     run.release()
     assert (_only(folder).next, _only(folder).lives) == ("forge --config a.yaml", 2)
+
+
+@pytest.mark.parametrize(
+    ("launch", "begins"),
+    [
+        (["torchrun", "--nproc_per_node=2"], "torchrun --nproc_per_node=2 forge.py --config"),
+        (["sbatch", "--nodes=2", "run_training.sh"], "sbatch --nodes=2 run_training.sh --config"),
+        ([], "python forge.py --config"),
+        ([7], "python forge.py --config"),
+        ("torchrun", "python forge.py --config"),
+    ],
+)
+def test_what_to_type_names_the_launcher(folder, launch, begins):
+    run = _make(folder, status="interrupted")
+    record = run.metadata()
+    record["lives"][-1]["launch"] = launch
+    (run.path / "run_metadata.json").write_text(json.dumps(record))
+    assert _only(folder).next == f"{begins} 'my configs/a.yaml' --max_steps 20"
+
+
+def test_a_life_knows_what_launched_it(monkeypatch):
+    assert job()["launch"] == []
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "2"), ("GROUP_WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+    assert job()["launch"] == ["torchrun", "--nproc_per_node=2"]
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
+    assert job()["launch"] == ["torchrun", "--nnodes=3", "--nproc_per_node=2"]
+    monkeypatch.setenv("FORGE_LAUNCH", "sbatch --job-name=my\\ run run_training.sh ")
+    assert job()["launch"] == ["sbatch", "--job-name=my run", "run_training.sh"]
 
 
 def test_why_a_run_failed(folder):

@@ -1,4 +1,7 @@
-"""A real Slurm on this machine for as long as a test session lasts: one controller, several virtual nodes."""
+"""A real Slurm on this machine for as long as a test lasts: one controller, several virtual nodes.
+
+Its ports are free ones and its processes are told from others' by its configuration, so several can be up at once.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,31 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel", "sinfo")
-KILL_WAIT = 10  # seconds between TERM and KILL; cred_expire must be longer, or a job restarts beside its dying self
-NODES = {"n1": 16, "n2": 1, "n3": 1, "n4": 1}  # n1 for all; n2 to be fought over; n3 and n4 to lose one of
-PORTS = {name: 17101 + number for number, name in enumerate(NODES)}
+KILL_WAIT = 15  # seconds between TERM and KILL
+REQUEUE_SECONDS = KILL_WAIT + 2  # until a job may start again: longer, or it restarts beside its dying self
+# n1 for all; n2 to be fought over; n3 and n4 to lose one of; n5 and n6 for the run that nobody disturbs.
+NODES = {"n1": 16, "n2": 1, "n3": 1, "n4": 1, "n5": 1, "n6": 1}
+PARTITIONS = """
+PartitionName=main Nodes=n1 Default=YES PriorityTier=10 State=UP
+PartitionName=other Nodes=n1 PriorityTier=10 State=UP
+PartitionName=low Nodes=n2 PriorityTier=1 GraceTime=15 State=UP
+PartitionName=high Nodes=n2 PriorityTier=10 State=UP
+PartitionName=pair Nodes=n3,n4 PriorityTier=10 State=UP
+PartitionName=calm Nodes=n5,n6 PriorityTier=10 State=UP
+"""
 
 CONF = """
 ClusterName=t
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort=17100
+SlurmctldPort={port}
 SlurmUser=root
 AuthType=auth/none
 CredType=cred/none
-AuthInfo=cred_expire=12
+AuthInfo=cred_expire={requeue}
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -34,9 +47,10 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 MpiDefault=none
+GresTypes=toy
 MailProg=/bin/true
 ReturnToService=2
-SlurmdTimeout=10
+SlurmdTimeout=15
 KillWait={kill_wait}
 StateSaveLocation={folder}/ctld
 SlurmdSpoolDir={folder}/slurmd.%n
@@ -45,10 +59,7 @@ SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/log/slurmctld.log
 SlurmdLogFile={folder}/log/slurmd.%n.log
 {nodes}
-PartitionName=main Nodes=n1 Default=YES PriorityTier=10 State=UP
-PartitionName=low Nodes=n2 PriorityTier=1 GraceTime=15 State=UP
-PartitionName=high Nodes=n2 PriorityTier=10 State=UP
-PartitionName=pair Nodes=n3,n4 PriorityTier=10 State=UP
+{partitions}
 """
 
 
@@ -65,23 +76,31 @@ def missing() -> str:
 class Cluster:
     """Starts on construction; `stop` leaves no process behind."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("ctld", "log", *(f"slurmd.{node}" for node in NODES)):
+    def __init__(self, folder: Path, nodes: Mapping[str, int] = NODES, partitions: str = PARTITIONS) -> None:
+        self.folder, self.nodes = folder, list(nodes)
+        for name in ("ctld", "log", *(f"slurmd.{node}" for node in nodes)):
             (folder / name).mkdir(parents=True)
         host = socket.gethostname().split(".")[0]
-        nodes = "\n".join(
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={PORTS[name]} CPUs={cpus} RealMemory=64000"
-            for name, cpus in NODES.items()
+        controller, *ports = free_ports(1 + len(nodes))
+        listed = "\n".join(
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=64000 "
+            "Feature=small Gres=toy:1"
+            for (name, cpus), port in zip(nodes.items(), ports, strict=True)
         )
-        conf = folder / "slurm.conf"
-        conf.write_text(CONF.format(host=host, folder=folder, nodes=nodes, kill_wait=KILL_WAIT), encoding="utf-8")
+        self.conf = folder / "slurm.conf"
+        places = {"host": host, "port": controller, "folder": folder, "nodes": listed, "partitions": partitions}
+        self.conf.write_text(CONF.format(kill_wait=KILL_WAIT, requeue=REQUEUE_SECONDS, **places), encoding="utf-8")
+        (folder / "gres.conf").write_text("Name=toy Count=1\n", encoding="utf-8")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
-        self.environment = inherited | {"SLURM_CONF": str(conf)}
-        self.start_controller()
-        for node in NODES:
-            self.start_node(node)
-        self.wait_idle(list(NODES))
+        self.environment = inherited | {"SLURM_CONF": str(self.conf)}
+        try:
+            self.start_controller()
+            for node in nodes:
+                self.start_node(node)
+            self.wait_idle(self.nodes)
+        except BaseException:
+            self.stop()
+            raise
 
     def call(self, *words: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
         """A Slurm command's output. Raises where it fails."""
@@ -137,18 +156,16 @@ class Cluster:
 
     def processes_of_jobs(self) -> list[int]:
         """Every process of a job, of those too that left their parents."""
-        daemons = {self._pid(f"slurmd.{node}") for node in NODES}
-        return [pid for node in NODES for pid in self._processes_of(node) if pid not in daemons]
+        daemons = {self._pid(f"slurmd.{node}") for node in self.nodes}
+        return [pid for node in self.nodes for pid in self._processes_of(node) if pid not in daemons]
 
     def stop(self) -> None:
         """End daemons and every process they started."""
-        subprocess.run(
-            ["scancel", "--user=root", "--signal=KILL", "--full"], env=self.environment, check=False, timeout=30
-        )
-        for node in NODES:
+        if self._alive("slurmctld"):  # first, or it would start the jobs again elsewhere
+            self.kill_controller()
+            wait_for(lambda: not self._alive("slurmctld"), 30)
+        for node in self.nodes:
             self.kill_node(node)
-        os.kill(self._pid("slurmctld"), signal.SIGTERM)
-        wait_for(lambda: not self._alive("slurmctld"), 30)
 
     def _pid(self, name: str) -> int:
         return int((self.folder / f"{name}.pid").read_text())
@@ -158,23 +175,30 @@ class Cluster:
 
     def _processes_of(self, node: str) -> list[int]:
         """slurmd, the daemons of its steps, and the jobs, which carry the node's name."""
-        name = f"SLURMD_NODENAME={node}\0".encode()
         found = [self._pid(f"slurmd.{node}")] if self._alive(f"slurmd.{node}") else []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                carries = name in (entry / "environ").read_bytes()
                 daemon = (entry / "comm").read_text().startswith("slurmstepd")
-                if carries or (daemon and self._serves(entry, node)):
+                children = (entry / "task" / entry.name / "children").read_text().split() if daemon else []
+                if any(self._carries(pid, node) for pid in [entry.name, *children]):
                     found.append(int(entry.name))
             except OSError:
                 continue
         return found
 
-    def _serves(self, entry: Path, node: str) -> bool:
-        """Whether a step daemon looks after a job of the node."""
-        children = (entry / "task" / entry.name / "children").read_text().split()
-        name = f"SLURMD_NODENAME={node}\0".encode()
-        return any(name in Path(f"/proc/{child}/environ").read_bytes() for child in children)
+    def _carries(self, pid: str, node: str) -> bool:
+        """Whether a process belongs to a job of this Slurm on the node."""
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.conf}".encode()} <= set(variables)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at the moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for made in sockets:
+            made.bind(("", 0))
+        return [made.getsockname()[1] for made in sockets]
 
 
 def wait_for(true: Callable[[], bool], seconds: float, say: Callable[[], str] = str) -> None:

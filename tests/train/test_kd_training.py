@@ -239,6 +239,16 @@ def test_with_a_full_cache_no_teacher_is_loaded(
     assert forge("--config", config_of(tmp_path / "cold", data, {"train": {"learning_rate": 2e-3}})) == 1
 
 
+def test_the_run_says_where_its_shards_are(calm: Path) -> None:
+    """run_training.sh counts them in this way."""
+    folder = json.loads((only_run(calm) / "run_metadata.json").read_text())["teacher_cache"]
+    shards = [str(path) for path in Path(folder).glob("*/[0-9]*.safetensors")]
+    assert sorted(shards) == sorted(
+        str(calm / "runs" / "teacher_cache" / name) for name in cached(calm) if name.endswith(".safetensors")
+    )
+    assert shards
+
+
 def test_a_damaged_shard_is_told_and_made_again(data: dict[str, Any], calm: Path, tmp_path: Path) -> None:
     shutil.copytree(calm / "runs" / "teacher_cache", tmp_path / "runs" / "teacher_cache")
     before = cached(calm)
