@@ -5,7 +5,6 @@ Run as a program this is the server that starts the lives.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -129,7 +128,7 @@ class Calm:
         assert json.loads((run / "run_metadata.json").read_text())["lives"][-1]["why"] == "completed"
         assert (run / "report.html").read_text().endswith("</html>\n")
         assert place.cache() == self.cache
-        assert not left_over(place, kind)
+        assert not left_over(place)
         return code
 
     def _assert_nothing_lost(self, run: Path) -> None:
@@ -153,11 +152,9 @@ def assert_a_clear_end(place: Place, code: int, kind: int) -> None:
     assert not code or re.match(r"forge: (cannot write while|run\.dir: (cannot write|the disk))", place.said)
 
 
-def left_over(place: Place, kind: int) -> list[Path]:
+def left_over(place: Place) -> list[Path]:
     """What a life left behind, and the one after it did not take away."""
-    left = [path for pattern in LEFT_OVER for path in (place.folder / "runs").rglob(pattern)]
-    # Who was killed, or could not delete, leaves temporary files, whose names no other process takes.
-    return [path for path in left if kind not in {KILLED, errno.EROFS} or path.suffix != ".tmp"]
+    return [path for pattern in LEFT_OVER for path in (place.folder / "runs").rglob(pattern)]
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
