@@ -16,10 +16,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from datasets import Dataset
 from safetensors.torch import save_file
 
@@ -32,13 +32,11 @@ ROOT = Path(__file__).parent.parent
 MEGABYTES, TENSORS = 500, 60  # of a model and Adam's two moments
 SAVES, SIGNALS, STARTS = 9, 20, 7
 FAR, BATCH = 100_000, 16
-SIGNALLED = {
-    "extends": str(ROOT / "configs/classification/embedded_nli/tiny_bert/00_teacher.yaml"),
-    "train": {"max_steps": 100_000, "threads": 1, "batch_size": 32},
-    "evaluate": {"every": 100_000},
-    "checkpoint": {"every": 100_000},
-    "log": {"every": 1},
-}
+RUN = "runs/classification/embedded_nli/tiny_bert/00_teacher/*"
+SIGNALLED = [
+    "--config", "configs/classification/embedded_nli/tiny_bert/00_teacher.yaml", "max_steps=100000", "train.threads=1",
+    "evaluate.every=100000", "log.every=1",
+]  # fmt: skip
 
 
 def spread(values: list[float], digits: int = 3) -> str:
@@ -96,13 +94,11 @@ def signals() -> list[str]:
     latency: list[float] = []
     allowed: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "run.yaml"
-        config.write_text(yaml.safe_dump(SIGNALLED | {"run": {"dir": f"{folder}/runs"}}))
         rng = random.Random(3)
         for _ in range(SIGNALS):
-            before = set(Path(folder).glob("runs/*/*/checkpoint-*"))
+            before = set(Path(folder).glob(f"{RUN}/checkpoint-*"))
             running = subprocess.Popen(
-                [sys.executable, "forge.py", "--config", str(config)], cwd=ROOT, stdout=subprocess.DEVNULL,
+                [sys.executable, "forge.py", *SIGNALLED, f"run.dir={folder}/runs"], cwd=ROOT, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
             at_least = (latest_step(Path(folder)) or 0) + 20
@@ -112,7 +108,7 @@ def signals() -> list[str]:
             time.sleep(rng.uniform(0.0, 0.2))
             running.send_signal(signal.SIGUSR1)
             asked = time.perf_counter()
-            while set(Path(folder).glob("runs/*/*/checkpoint-*")) <= before:
+            while set(Path(folder).glob(f"{RUN}/checkpoint-*")) <= before:
                 time.sleep(0.0005)
             latency.append(time.perf_counter() - asked)
             assert running.wait() == 75
@@ -128,8 +124,8 @@ def signals() -> list[str]:
     ]
 
 
-def logs(folder: Path) -> list[dict[str, float]]:
-    found = [path for path in folder.glob("runs/*/*/metrics.jsonl") if not path.parent.is_symlink()]
+def logs(folder: Path) -> list[dict[str, Any]]:
+    found = [path for path in folder.glob(f"{RUN}/metrics.jsonl") if not path.parent.is_symlink()]
     lines = found[0].read_text().splitlines() if found else []
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
@@ -141,8 +137,8 @@ def latest_step(folder: Path) -> int | None:
 
 def step_and_save(folder: Path) -> float:
     """Seconds of the slowest step lately, and of the save as the run's own log has them."""
-    steps = [record["seconds_per_step"] for record in logs(folder)[-20:] if "seconds_per_step" in record]
-    log = next(path for path in folder.glob("runs/*/*/output.log") if not path.parent.is_symlink()).read_text()
+    steps = [record["time"]["seconds_per_step"] for record in logs(folder)[-20:] if record["kind"] == "step"]
+    log = next(path for path in folder.glob(f"{RUN}/output.log") if not path.parent.is_symlink()).read_text()
     saved = [line for line in log.splitlines() if " saved checkpoint-" in f" {line}"][-1]
     return max(steps) + float(saved.split(" in ")[1].split()[0])
 
