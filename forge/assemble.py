@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,13 @@ import torch
 import transformers
 from accelerate import Accelerator
 from datasets import Dataset, disable_progress_bars
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from forge.config.schema import Columns, Model, Settings
+from forge.building import Site, build
+from forge.config.schema import Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, StoppedError
 from forge.core.events import Notice, Sink, fan_out
-from forge.models.load import (
-    as_saved,
-    check_length,
-    load_classifier,
-    load_tokenizer,
-    peek,
-    tokenizer_files,
-    trained_labels,
-)
+from forge.models.load import as_saved
 from forge.objectives.sft import SFT
 from forge.preflight import Preflight
 from forge.runs.console import make_console
@@ -43,11 +34,7 @@ from forge.runs.report import write_report
 from forge.runs.run_dir import RunDirectory, check_room, outcome
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile
 from forge.runs.trackers import make_trackers
-from forge.tasks.base import TaskData
-from forge.tasks.classification import ClassificationTask, label_names
-from forge.tasks.labels import plan_labels
-from forge.tasks.sources import Table
-from forge.tasks.splits import RawData, read_splits
+from forge.tasks.classification import ClassificationTask
 from forge.teaching import Student, Teaching, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
@@ -67,8 +54,7 @@ class Prepared:
     parts: Parts
     header: list[str]
     notices: list[str]
-    labels: list[str]
-    columns: Columns
+    facts: Mapping[str, Any]  # about the task, for who uses the run later
     fingerprints: dict[str, str]
     teaching: Teaching | None
 
@@ -173,53 +159,32 @@ def prepare_run(
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})
     if checkpoint:
         source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
-    raw = read_splits(settings.data, found.data)
-    assert raw.train is not None
-    config = peek(source, wanted)
-    data_names = label_names(raw.train, raw.columns.label, raw.labels)
-    plan = plan_labels(data_names, *trained_labels(config, wanted), wanted.head)
-    tokenizer = _tokenizer(found, source, wanted, raw)
-    files = tokenizer_files(source, wanted, tokenizer)
-    model = load_classifier(source, wanted, plan, tokenizer, settings.seed)
-    max_length = _max_length(settings, model, found.model)
-    task = ClassificationTask(plan.names, tokenizer, max_length)
-    data = encode_splits(task, raw, settings, accelerator)
-    assert data.train is not None
-    batches = _batch_plan(settings, data.train, accelerator.num_processes)
+    built = build(Site(found, source, wanted, accelerator))
+    assert built.data.train is not None
+    batches = _batch_plan(settings, built.data.train, accelerator.num_processes)
     about = {"config": found.digest, "versions": versions()}
     teaching = None
     if found.teacher:
-        again = partial(encode_splits, raw=raw, settings=settings, accelerator=accelerator)
+        assert isinstance(built.task, ClassificationTask)
         steps, root = total_steps(settings, batches), Path(settings.run.dir).expanduser()
-        student = Student(model, task, data, batches, steps, again, root)
+        student = Student(built.model, built.task, built.data, batches, steps, built.again, root)
         teaching = prepare_teaching(settings, found.teacher, student, accelerator, filling)
     objective = teaching.objective if teaching else SFT(settings.train.label_smoothing)
-    parts = Parts(settings, task, data, model, files, objective, batches, accelerator, store, about)
-    notices = [plan.notice] if plan.notice else []
-    header = _header(found, parts, plan.names) + ([teaching.header] if teaching else [])
-    fingerprints = dict(data.fingerprints) | (teaching.fingerprints() if teaching else {})
-    return Prepared(parts, header, notices + list(data.notices), plan.names, raw.columns, fingerprints, teaching)
-
-
-def encode_splits(task: ClassificationTask, raw: RawData, settings: Settings, accelerator: Accelerator) -> TaskData:
-    """Encode every split; the main process first, so that the others find its cache."""
-    limits = {"train": settings.data.max_train_examples}
-    notices: list[str] = []
-    fingerprints: dict[str, str] = {}
-
-    def encode(role: str, name: str, table: Table) -> Dataset:
-        limit = limits.get(role, settings.evaluate.max_examples)
-        with accelerator.main_process_first():
-            encoded, unlabelled = task.encode(table, raw.columns, limit)
-        if unlabelled:
-            notices.append(f"{table.name}: {unlabelled} rows without a label were left out")
-        fingerprints[name if name == role else f"{role}.{name}"] = table.fingerprint
-        return encoded
-
-    train_data = encode("train", "train", raw.train) if raw.train else None
-    validation = {name: encode("validation", name, table) for name, table in raw.validation.items()}
-    test = {name: encode("test", name, table) for name, table in raw.test.items()}
-    return TaskData(train_data, validation, test, fingerprints, tuple(notices))
+    parts = Parts(
+        settings,
+        built.task,
+        built.data,
+        built.model,
+        built.tokenizer_files,
+        objective,
+        batches,
+        accelerator,
+        store,
+        about,
+    )
+    header = _header(found, parts, built.header) + ([teaching.header] if teaching else [])
+    fingerprints = dict(built.data.fingerprints) | (teaching.fingerprints() if teaching else {})
+    return Prepared(parts, header, list(built.notices), built.facts, fingerprints, teaching)
 
 
 def quiet_libraries() -> None:
@@ -283,8 +248,7 @@ def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
         "config_files": [str(path) for path in resolved.chain],
         "config_sources": {key: str(origin) for key, origin in resolved.origins.items()},
         "assets": described,
-        "labels": prepared.labels,
-        "columns": prepared.columns.model_dump(),
+        **prepared.facts,
         "fingerprints": prepared.fingerprints,
         "teacher": prepared.teaching.measured["figures"] if prepared.teaching else {},
         "teacher_cache": str(cache.folder.absolute()) if cache else None,
@@ -295,7 +259,7 @@ def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
+def _header(found: Preflight, parts: Parts, about_task: Sequence[str]) -> list[str]:
     settings, accelerator = parts.settings, parts.accelerator
     data = found.data.describe() if found.data else "local files"
     sizes = {"train": parts.data.train, **parts.data.validation, **parts.data.test}
@@ -312,7 +276,7 @@ def _header(found: Preflight, parts: Parts, labels: Sequence[str]) -> list[str]:
         f"mode: {found.resolved.mode_line}",
         f"model: {found.model.describe()}, {type(parts.model).__name__}, {parameters:,} parameters",
         f"data: {data}: {shown} examples",
-        f"labels: {', '.join(labels)}",
+        *about_task,
         f"device: {accelerator.device}, {_processes(accelerator)}, "
         f"precision {accelerator.mixed_precision.replace('no', 'fp32')}, {torch.get_num_threads()} thread(s)",
         f"plan: {steps:,} steps of {per_step}, {len(parts.plan.epoch(0)):,} steps an epoch",
@@ -329,28 +293,6 @@ def _processes(accelerator: Accelerator) -> str:
     if is_sharding(accelerator):
         return f"{count} processes that share the model (FSDP2)"
     return f"{count} processes" if count > 1 else "1 process"
-
-
-def _tokenizer(found: Preflight, source: Asset, wanted: Model, raw: RawData) -> PreTrainedTokenizerBase:
-    """The model's own, or as named. An embedded student takes its teacher's, so that the two read alike."""
-    teacher, chosen = found.teacher, found.resolved.settings.teacher
-    if source.source == "embedded" and not wanted.tokenizer and teacher and teacher.source != "embedded":
-        its = Model(name=teacher.location, revision=chosen.revision, trust_remote_code=chosen.trust_remote_code)
-        return load_tokenizer(teacher, its, [], "teacher.name")
-    return load_tokenizer(source, wanted, _training_texts(raw) if source.source == "embedded" else [])
-
-
-def _training_texts(raw: RawData) -> list[str]:
-    assert raw.train is not None
-    columns = [raw.columns.text, raw.columns.text_pair]
-    return [text for column in columns if column for text in raw.train.column(column, "data.columns")]
-
-
-def _max_length(settings: Settings, model: PreTrainedModel, asset: Asset) -> int:
-    if asset.source == "embedded":  # a stand-in reads what it can
-        return min(settings.data.max_length, int(model.config.max_position_embeddings))
-    check_length(model, settings.data.max_length)
-    return settings.data.max_length
 
 
 def _batch_plan(settings: Settings, data: Dataset, processes: int) -> BatchPlan:

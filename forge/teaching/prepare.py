@@ -121,7 +121,7 @@ class Student:
     data: TaskData
     plan: BatchPlan
     steps: int
-    encode: Callable[[ClassificationTask], TaskData]  # the same splits with another tokenizer
+    encode: Callable[[Any], TaskData]  # the same splits with another tokenizer
     run_root: Path
 
 

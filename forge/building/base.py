@@ -1,0 +1,44 @@
+"""What a task needs to be built, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from forge.config.schema import Model, Settings
+from forge.core.assets import Asset
+from forge.preflight import Preflight
+from forge.tasks.base import Task, TaskData
+
+
+@dataclass(frozen=True)
+class Site:
+    """A run about to be built. `source` and `wanted` name a checkpoint in place of the model when a run continues."""
+
+    found: Preflight
+    source: Asset
+    wanted: Model
+    accelerator: Accelerator
+
+    @property
+    def settings(self) -> Settings:
+        """The run's configuration."""
+        return self.found.resolved.settings
+
+
+@dataclass(frozen=True)
+class Built:
+    """A task, its encoded data, and the model that is to learn it."""
+
+    task: Task
+    data: TaskData
+    model: PreTrainedModel
+    tokenizer_files: Mapping[str, bytes]
+    facts: Mapping[str, Any]  # what using the run later needs to know, for run_metadata.json
+    again: Callable[[Any], TaskData]  # the same splits, encoded by the same task with another tokenizer
+    header: Sequence[str] = ()
+    notices: Sequence[str] = field(default=())
