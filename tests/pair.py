@@ -42,6 +42,7 @@ DISTILLED = merged(
 )
 FULL = bool(os.environ.get("FORGE_FULL"))  # a start of two processes takes ten seconds
 BOTH = {"supervised": SUPERVISED, "distilled": DISTILLED}
+POISON = str(ROOT / "tests" / "invariants" / "poison.py")
 PACED = {"PACE": "0.05"}  # seconds a step, so that a run can be met half way
 
 
@@ -51,9 +52,9 @@ class Pair:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
 
-    def run(self, config: Path) -> subprocess.CompletedProcess[str]:
-        """To its end, whatever that is."""
-        running = self._start(config)
+    def run(self, config: Path, fault: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """To its end, whatever that is; `fault` is what `invariants/poison.py` reads."""
+        running = self._start(config, [POISON] if fault else None, fault)
         output, errors = running.communicate(timeout=300)
         return subprocess.CompletedProcess(running.args, running.returncode, output, errors)
 

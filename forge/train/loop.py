@@ -29,6 +29,7 @@ from forge.train.state import Best, TrainingState
 from forge.train.step import Counted, StepResult, Updater, WithExtra
 from forge.train.stream import StepBatches, stream
 from forge.train.window import Window
+from forge.train.zero import ZeroEngine, zero_stage
 
 EXTRA = "extra"  # begins the names of what an objective trains along with the model
 REMEDY = "try a smaller train.learning_rate, a longer warm-up, or train.precision: fp32"
@@ -51,7 +52,8 @@ class Trainer:
         if is_sharding(self.accelerator):
             self._refuse_balance()
             cut_by_blocks(self.accelerator, parts.model)
-        self.engine = Engine(self.accelerator, trained, optimizer, parts.objective, self.settings.train)
+        build = ZeroEngine if zero_stage(self.accelerator) else Engine
+        self.engine = build(self.accelerator, trained, optimizer, parts.objective, self.settings.train)
         self.updater = Updater(self.engine, self.settings.seed)
         self.saver = Saver(parts, self.engine)
         self.state = self.saver.restore(resume_from) if resume_from else TrainingState()
