@@ -43,6 +43,7 @@ from forge.train.loop import Trainer
 from forge.train.parts import Parts, total_steps
 from forge.train.shards import is_sharding
 from forge.train.signals import StopRequest
+from forge.train.zero import zero_stage
 
 CHECKPOINT_COPIES = 3  # weights, and Adam's two moments
 
@@ -192,7 +193,7 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bars()
-    warnings.filterwarnings("ignore", message=".*(pin_memory|lr_scheduler).*")
+    warnings.filterwarnings("ignore", message=".*(pin_memory|lr_scheduler|all_gather_into_tensor).*")
 
 
 def _tell(line: str) -> None:
@@ -292,6 +293,8 @@ def _processes(accelerator: Accelerator) -> str:
     count = accelerator.num_processes
     if is_sharding(accelerator):
         return f"{count} processes that share the model (FSDP2)"
+    if stage := zero_stage(accelerator):
+        return f"{count} processes that share the optimizer's state (DeepSpeed ZeRO-{stage})"
     return f"{count} processes" if count > 1 else "1 process"
 
 

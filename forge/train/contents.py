@@ -46,14 +46,19 @@ def save_optimizer(state: OptimizerState, folder: Path) -> None:
     save_file(state.tensors, folder / OPTIMIZER_FILE, {IDLE: json.dumps(state.idle)} if state.idle else None)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
-    """Put back what `save_optimizer` wrote. Raises CheckpointError, having put back nothing, for what does not fit."""
+def read_optimizer(parameters: Named, folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors that `save_optimizer` wrote. Raises CheckpointError where they do not fit these parameters."""
     path = folder / OPTIMIZER_FILE
     with restoring(path):
         tensors, idle = _read_tensors(path)
         if misfit := _misfit(tensors, idle, parameters):
             raise ValueError(misfit)
-    for key, value in tensors.items():
+    return tensors
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: Path) -> None:
+    """Put back what `save_optimizer` wrote. Raises CheckpointError, having put back nothing, for what does not fit."""
+    for key, value in read_optimizer(parameters, folder).items():
         slot, name = key.split(":", maxsplit=1)
         parameter = parameters[name]
         # A fused optimizer counts its steps on the parameter's device, any other on the CPU.

@@ -14,8 +14,14 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 
 from forge.config.schema import Settings
 from forge.core.errors import UserError
+from forge.train.zero import refuse_zero, unseen
 
 ACCELERATE_FILE = "FORGE_ACCELERATE"  # names a file of configs/accelerate, for launchers that do not read it themselves
+
+ENGINES = {  # the section of such a file, what says that it counts, and what its keys begin with in the environment
+    "FSDP": ("fsdp_config", "ACCELERATE_USE_FSDP", ""),
+    "DEEPSPEED": ("deepspeed_config", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_"),
+}
 
 
 def make_accelerator(settings: Settings) -> Accelerator:
@@ -30,9 +36,13 @@ def make_accelerator(settings: Settings) -> Accelerator:
         raise UserError("train.precision: fp16 needs a GPU, and this machine shows none; take bf16 or fp32")
     _heed_file()
     AcceleratorState._reset_state()  # else a second run in this process would be refused another precision
+    refuse_zero(precision)
     # Without a GPU, Accelerate joins the processes of torchrun only when told that the CPU is meant.
     on_cpu = not torch.accelerator.is_available()
-    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=on_cpu)
+    if on_cpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed, where it is installed, says it found no GPU
+    with unseen():
+        accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=on_cpu)
     if accelerator.distributed_type is DistributedType.MULTI_CPU and _wants("ACCELERATE_USE_FSDP"):
         # Accelerate shards over GPUs only; on CPUs it would copy the whole model to each process without a word.
         accelerator.state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
@@ -43,7 +53,7 @@ def make_accelerator(settings: Settings) -> Accelerator:
 
 def _refuse(accelerator: Accelerator, settings: Settings) -> None:
     kind = accelerator.distributed_type
-    if kind in {DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}:
+    if kind is DistributedType.MEGATRON_LM:
         raise UserError(f"{kind.value} is not an engine of Forge; take configs/accelerate/fsdp2.yaml, or ddp.yaml")
     if kind is not DistributedType.FSDP:
         return
@@ -72,11 +82,12 @@ def _heed_file() -> None:
         return
     path = Path(named)
     if not path.is_file():
-        raise UserError(f"{ACCELERATE_FILE}: there is no {path}; configs/accelerate has ddp.yaml and fsdp2.yaml")
+        raise UserError(f"{ACCELERATE_FILE}: there is no {path}; configs/accelerate has ddp, fsdp2 and deepspeed.yaml")
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        sharding = content["fsdp_config"] if content["distributed_type"] == "FSDP" else {}
-        told = {key.upper(): str(value) for key, value in sharding.items()}
+        section, use, prefix = ENGINES.get(content["distributed_type"], ("", "", ""))
+        asked = content[section] if section else {}
+        told = {prefix + key.removeprefix("deepspeed_").upper(): str(value) for key, value in asked.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{ACCELERATE_FILE}: {path} is not a configuration of Accelerate: {error}") from error
-    os.environ.update(told | ({"ACCELERATE_USE_FSDP": "true"} if told else {}))
+    os.environ.update(told | ({use: "true"} if use else {}))

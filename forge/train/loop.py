@@ -18,6 +18,7 @@ from forge.core.errors import CheckpointError, DivergedError, StoppedError, Stor
 from forge.core.events import Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
 from forge.core.manifest import WEIGHTS_FILE, verify
 from forge.tasks.base import HIGHER_IS_BETTER
+from forge.train.engine import Engine
 from forge.train.evaluate import HaltedError, infer
 from forge.train.optim import build_optimizer, learning_rate
 from forge.train.parts import Parts, total_steps
@@ -28,6 +29,7 @@ from forge.train.state import Best, TrainingState
 from forge.train.step import Counted, StepResult, Updater, WithExtra
 from forge.train.stream import StepBatches, stream
 from forge.train.window import Window
+from forge.train.zero import ZeroEngine, zero_stage
 
 EXTRA = "extra"  # begins the names of what an objective trains along with the model
 REMEDY = "try a smaller train.learning_rate, a longer warm-up, or train.precision: fp32"
@@ -45,25 +47,15 @@ class Trainer:
         if self.settings.train.compile:
             parts.model.compile(dynamic=True)
         self.extra = parts.objective.extra
-        self.optimizer = build_optimizer(
-            parts.model, self.settings.train, self.extra, parts.objective.extra_learning_rate
-        )
+        optimizer = build_optimizer(parts.model, self.settings.train, self.extra, parts.objective.extra_learning_rate)
         trained = WithExtra(parts.model, self.extra) if self.extra else parts.model
         if is_sharding(self.accelerator):
             self._refuse_balance()
             cut_by_blocks(self.accelerator, parts.model)
-        model, optimizer = self.accelerator.prepare(trained, self.optimizer)
-        self.updater = Updater(
-            self.accelerator,
-            model,
-            list(model.parameters()),
-            optimizer,
-            parts.objective,
-            self.settings.seed,
-            self.settings.train.max_grad_norm,
-            self.settings.train.nonfinite == "skip",
-        )
-        self.saver = Saver(parts, self.optimizer)
+        build = ZeroEngine if zero_stage(self.accelerator) else Engine
+        self.engine = build(self.accelerator, trained, optimizer, parts.objective, self.settings.train)
+        self.updater = Updater(self.engine, self.settings.seed)
+        self.saver = Saver(parts, self.engine)
         self.state = self.saver.restore(resume_from) if resume_from else TrainingState()
         self._saved = self.state.step, self.state.evaluated  # of the newest checkpoint
         self.window = Window(self.accelerator, self.state.window)
@@ -75,7 +67,7 @@ class Trainer:
         self.saver.prune(state, state.step)  # a life that was killed between saving and pruning left one too many
         self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir)))
         self._progress()
-        self.updater.model.train()
+        self.engine.model.train()
         try:
             self._settle()  # a life that was asked to stop left an evaluation for this one
             self._train()
@@ -246,7 +238,7 @@ class Trainer:
         if self.updater.any_process(self._asked()):
             raise self._leave()
         try:
-            outputs = infer(self.accelerator, task, self.updater.model, data, size, self._asked)
+            outputs = infer(self.accelerator, task, self.engine.model, data, size, self._asked)
         except HaltedError:
             raise self._leave() from None
         scores = task.score(outputs, data)

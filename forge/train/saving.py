@@ -12,14 +12,8 @@ import torch
 from forge.core.events import CheckpointSaved
 from forge.core.io import read_json, to_json
 from forge.core.manifest import STATE_FILE
-from forge.train.contents import (
-    OptimizerState,
-    load_extra,
-    load_optimizer,
-    optimizer_state,
-    save_extra,
-    save_optimizer,
-)
+from forge.train.contents import OptimizerState, load_extra, save_extra, save_optimizer
+from forge.train.engine import Engine
 from forge.train.parts import Parts
 from forge.train.shards import gathered
 from forge.train.state import TrainingState, restoring
@@ -46,8 +40,8 @@ class _Begun:
 class Saver:
     """Writes a run's checkpoints one after the other. All processes call it together."""
 
-    def __init__(self, parts: Parts, optimizer: torch.optim.Optimizer) -> None:
-        self.parts, self.optimizer, self.extra = parts, optimizer, parts.objective.extra
+    def __init__(self, parts: Parts, engine: Engine) -> None:
+        self.parts, self.engine, self.extra = parts, engine, parts.objective.extra
         self.newest: str | None = None  # of those that are on the disk
         self._begun: _Begun | None = None
 
@@ -59,9 +53,9 @@ class Saver:
             self.parts.objective.load_state(record.get("objective", {}))
             if record["scaler"] and self.parts.accelerator.scaler:
                 self.parts.accelerator.scaler.load_state_dict(record["scaler"])
-        load_optimizer(self.optimizer, self._named(), folder)
         if self.extra:
             load_extra(self.extra, folder)
+        self.engine.load_optimizer(self._named(), folder)
         self.newest = state.checkpoint
         return state
 
@@ -102,7 +96,7 @@ class Saver:
         }
         return _Content(
             gathered(self.parts.model.state_dict(), keep),
-            optimizer_state(self.optimizer, self._named(), keep),
+            self.engine.optimizer_state(self._named(), keep),
             gathered(self.extra.state_dict(), keep) if self.extra else {},
             to_json(record),
         )

@@ -6,20 +6,17 @@ resumed run equal to an uninterrupted one, and two processes equal to one.
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 
 from forge.core.hashing import derive_seed
 from forge.objectives.base import Objective
 from forge.tasks.base import Batch
-from forge.train.shards import whole
+from forge.train.engine import Engine
 from forge.train.stream import StepBatches
 
 
@@ -70,30 +67,32 @@ def inner_model(bare: torch.nn.Module) -> torch.nn.Module:
 
 @dataclass(frozen=True)
 class Updater:
-    """The machinery of an update, prepared by Accelerate."""
+    """Takes the steps of a run, with the machinery of its engine."""
 
-    accelerator: Accelerator
-    model: torch.nn.Module
-    parameters: list[torch.nn.Parameter]
-    optimizer: AcceleratedOptimizer
-    objective: Objective
+    engine: Engine
     seed: int
-    max_grad_norm: float | None
-    skip_nonfinite: bool = False
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Processes, device and precision."""
+        return self.engine.accelerator
+
+    @property
+    def objective(self) -> Objective:
+        """Where the loss comes from."""
+        return self.engine.objective
 
     def update(self, batches: StepBatches, counted: Counted, step: int, learning_rate: float) -> StepResult:
         """Run update number `step` (from 0) with the given learning rate."""
-        for group in self.optimizer.param_groups:
+        for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
         shares: dict[str, torch.Tensor] = {}
         for turn, (number, batch) in enumerate(batches.micro_batches):
             last = turn + 1 == len(batches.micro_batches)
             seed_draws(self.accelerator.device, derive_seed(self.seed, "dropout", step, number))
-            for name, value in self._forward_backward(batch, counted.totals, sync=last).items():
+            for name, value in self._learn(batch, counted.totals, last).items():
                 shares[name] = shares[name] + value if name in shares else value
-        norm = whole(self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or math.inf))
-        skipped = self._step(norm)
-        self.optimizer.zero_grad(set_to_none=True)
+        norm, skipped = self.engine.step()
         return StepResult(shares, norm, skipped)
 
     def gradient_norms(self, batches: StepBatches, counted: Counted, step: int) -> dict[str, float]:
@@ -101,7 +100,7 @@ class Updater:
 
         The forward passes are those of `update`, dropout included; the model and its gradients stay as they are.
         """
-        bare = self.accelerator.unwrap_model(self.model)
+        bare = self.accelerator.unwrap_model(self.engine.model)
         weights = [weight for weight in inner_model(bare).parameters() if weight.requires_grad]
         sums: dict[str, list[torch.Tensor]] = {}
         for number, batch in batches.micro_batches:
@@ -124,24 +123,8 @@ class Updater:
         device = self.accelerator.device
         return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
-    def _step(self, norm: torch.Tensor) -> bool:
-        """Update the weights; True where it was left out. Looking at the norm makes the host wait for the device."""
-        if self.accelerator.scaler is not None:
-            self.optimizer.step()
-            return bool(self.optimizer.step_was_skipped)
-        if self.skip_nonfinite and not math.isfinite(float(norm)):
-            return True
-        self.optimizer.optimizer.step()  # the wrapper looks for optional packages at each call: 0.4 ms
-        return False
-
-    def _forward_backward(self, batch: Batch, totals: Mapping[str, float], sync: bool) -> dict[str, torch.Tensor]:
-        on_device, processes = self._on_device(batch), self.accelerator.num_processes
-        with contextlib.nullcontext() if sync else self.accelerator.no_sync(self.model):
-            with self.accelerator.autocast():
-                report = self.objective.compute(self.model, on_device, totals)
-            # DDP and FSDP average gradients over processes, but shares must be added: hence the factor.
-            loss, scaler = report.loss * processes, self.accelerator.scaler
-            (scaler.scale(loss) if scaler else loss).backward()
+    def _learn(self, batch: Batch, totals: Mapping[str, float], last: bool) -> dict[str, torch.Tensor]:
+        report = self.engine.learn(self._on_device(batch), totals, last)
         return {"loss": report.loss.detach().double()} | {
             name: value.detach().double() for name, value in report.parts.items()
         }

@@ -261,22 +261,20 @@ def _runs(pid: int) -> bool:
 
 
 def test_a_step_whose_gradient_is_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    import torch
+    from forge.train.engine import Engine
 
-    from forge.train.step import Updater
-
-    real = Updater._forward_backward
+    real = Engine.learn
     calls = 0
 
-    def poisoned(self: Updater, *arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
+    def poisoned(self: Engine, *arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        shares = real(self, *arguments, **named)
+        report = real(self, *arguments, **named)
         if calls in bad:
-            next(iter(self.parameters)).grad.fill_(float("nan"))  # type: ignore[union-attr]
-        return shares
+            next(self.model.parameters()).grad.fill_(float("nan"))  # type: ignore[union-attr]
+        return report
 
-    monkeypatch.setattr(Updater, "_forward_backward", poisoned)
+    monkeypatch.setattr(Engine, "learn", poisoned)
     change = {"train": {"micro_batch_size": None, "nonfinite": "skip"}}
     bad = {3}
     assert forge("--config", write_config(tmp_path / "skip", change)) == 0
