@@ -39,14 +39,15 @@ def worse(references, rate, seed=0):
     return [" ".join(line).strip() for line in changed]
 
 
-def sacrebleu(tmp_path, hypotheses, references, *more):
+def sacrebleu(tmp_path, hypotheses, references):
     """What `python -m sacrebleu` prints, with more digits than anyone reports."""
     paths = []
     for name, lines in (("ref", references), ("hyp", hypotheses)):
         paths.append(tmp_path / name)
         paths[-1].write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
-    words = [str(paths[0]), "-i", str(paths[1]), "-m", "bleu", "chrf", "ter", "--chrf-word-order", "2", "-w", "12", *more]
-    done = subprocess.run([sys.executable, "-m", "sacrebleu", *words], capture_output=True, text=True, check=True)
+    words = [sys.executable, "-m", "sacrebleu", str(paths[0]), "-i", str(paths[1]), "-w", "12"]
+    words += ["-m", "bleu", "chrf", "ter", "--chrf-word-order", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
