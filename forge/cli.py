@@ -106,12 +106,14 @@ def _parser() -> argparse.ArgumentParser:
         made = verb(name, run, text)
         made.add_argument("--config", required=True, metavar="FILE", help="the run's YAML file")
     _add_config_verb(verb("config", _config, "show, check, explain and compare configurations"))
-    evaluate = verb("evaluate", _evaluate, "measure a run's model")
+    evaluate = verb("evaluate", _evaluate, "measure a run's model, or translations in files; compare two of either")
+    _add_translation_options(evaluate)
+    evaluate.add_argument("--against", metavar="B", help="a second run (or file of translations) to compare with")
     evaluate.add_argument(
         "--data", metavar="F", help="a file, or a data set directory; without it the run's own figures"
     )
     evaluate.add_argument("--subset", help="subset of a data set directory, for example sst2")
-    evaluate.add_argument("--split", help="split of a data set directory (default: test)")
+    evaluate.add_argument("--split", help="split of a data set directory, or of a run (default: test)")
     evaluate.add_argument("--json", action="store_true", help="print all figures and tables as JSON")
     for column in ("text", "text_pair", "label"):
         evaluate.add_argument(f"--{column}", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}")
@@ -129,9 +131,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--push", metavar="USER/NAME", help="upload it to the hub, with the stored login")
     export.add_argument("--private", action="store_true", help="make the pushed repository private")
     for made in (evaluate, predict, export):
-        made.add_argument("--run", dest="run_dir", required=True, metavar="R", help="a run directory")
+        made.add_argument("--run", dest="run_dir", required=made is not evaluate, metavar="R", help="a run directory")
         made.add_argument("--checkpoint", default="best", metavar="N", help="best, last, or a step (default: best)")
     return parser
+
+
+def _add_translation_options(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--hypotheses", metavar="FILE", help="translations to score, a line each, as they would be read")
+    made.add_argument("--references", metavar="FILE", help="their references, a line each")
+    made.add_argument("--sources", metavar="FILE", help="what was translated, a line each; COMET needs it")
+    made.add_argument("--language", metavar="L", help="language of the translations, for example fr")
+    made.add_argument("--tokenised_lower", action="store_true", help="also the BLEU of the Multi30k literature")
+    made.add_argument("--comet", nargs="?", const="", metavar="MODEL", help="also COMET, from its own environment")
 
 
 def _add_config_verb(made: argparse.ArgumentParser) -> None:
@@ -245,16 +256,27 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
 
 def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
     _refuse(rest)
+    if options.hypotheses or options.references:
+        return _evaluate_files(options)
+    if options.run_dir is None:
+        raise UserError("evaluate needs --run R, or --hypotheses FILE with --references FILE")
     from forge.runs.run_dir import open_existing
 
     run = open_existing(options.run_dir)
+    columns = {name: getattr(options, name) for name in ("text", "text_pair", "label") if getattr(options, name)}
+    if options.against:
+        from forge.compare import compare_runs, report
+
+        other, given = open_existing(options.against), (options.data, options.subset, options.split)
+        found = compare_runs(run, other, options.checkpoint, *given, columns)
+        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if options.json else report(found))
+        return EXIT_DONE
     if options.data is None:
         _print_result(run.path, run.state())
         return EXIT_DONE
     from forge.inference import evaluate_run, load_run
     from forge.runs.tables import scores_table
 
-    columns = {name: getattr(options, name) for name in ("text", "text_pair", "label") if getattr(options, name)}
     loaded = load_run(run, options.checkpoint)
     scores = evaluate_run(loaded, options.data, options.subset, options.split, columns)
     if options.json:
@@ -262,6 +284,25 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
     else:
         print(f"{options.data} with {loaded.checkpoint} of {run.path}")
         print(scores_table(scores.figures, scores.detail))
+    return EXIT_DONE
+
+
+def _evaluate_files(options: argparse.Namespace) -> int:
+    if options.run_dir or not (options.hypotheses and options.references):
+        raise UserError("give --hypotheses FILE and --references FILE, without --run, to score translations")
+    from forge.runs.tables import translations_table
+    from forge.tasks.text_lines import score_files
+
+    found = score_files(
+        options.hypotheses,
+        options.references,
+        against=options.against,
+        sources=options.sources,
+        language=options.language,
+        tokenised_lower=options.tokenised_lower,
+        comet=options.comet,
+    )
+    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else translations_table(found))
     return EXIT_DONE
 
 

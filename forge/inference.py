@@ -24,7 +24,7 @@ from forge.tasks.base import Scores
 from forge.tasks.classification import ClassificationTask
 from forge.tasks.labels import LabelPlan
 from forge.tasks.metrics.classification import softmax
-from forge.tasks.sources import from_directory, from_file
+from forge.tasks.sources import Table, from_directory, from_file
 from forge.train.evaluate import infer
 
 PREDICT_CHUNK = 1_024  # examples read before the first answer is written
@@ -70,14 +70,19 @@ def evaluate_run(
     loaded: LoadedRun, data: str, subset: str | None, split: str | None, columns: Mapping[str, str]
 ) -> Scores:
     """Measure a run on a file, or on a split of a local data set in hub format."""
-    path = Path(data).expanduser()
-    table = from_directory(str(path), subset, split or "test", "") if path.is_dir() else from_file(path)
+    table = given_table(data, subset, split)
     chosen = loaded.columns.model_copy(update=dict(columns))
     encoded, unlabelled = loaded.task.encode(table, chosen)
     if unlabelled:
         print(f"{table.name}: {unlabelled} rows without a label were left out", file=sys.stderr)  # noqa: T201
     outputs = infer(loaded.accelerator, loaded.task, loaded.model, encoded, loaded.batch_size)
     return loaded.task.score(outputs, encoded)
+
+
+def given_table(data: str, subset: str | None, split: str | None) -> Table:
+    """What `--data` names: a file, or a split of a local data set in hub format."""
+    path = Path(data).expanduser()
+    return from_directory(str(path), subset, split or "test", "") if path.is_dir() else from_file(path)
 
 
 def predict(loaded: LoadedRun, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

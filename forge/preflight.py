@@ -35,7 +35,7 @@ class Preflight:
 def preflight(resolved: ResolvedConfig) -> Preflight:
     """Find the assets and the run directory. Raises UserError with every problem of the configuration found here."""
     settings = resolved.settings
-    problems = [*_data_problems(resolved), *_sink_problems(resolved)]
+    problems = [*_data_problems(resolved), *_metric_problems(resolved), *_sink_problems(resolved)]
     if problems:
         raise ConfigError(problems)
     smoke = settings.train.max_steps is not None and settings.train.max_steps <= SMOKE_STEPS
@@ -118,6 +118,13 @@ def _split_files(data: Data) -> Iterator[tuple[str, str]]:
             yield f"data.{role}", value
         for name, reference in (value or {}).items() if isinstance(value, dict) else ():
             yield f"data.{role}.{name}", reference
+
+
+def _metric_problems(resolved: ResolvedConfig) -> Iterator[Problem]:
+    metric, known = resolved.settings.evaluate.metric, ("accuracy", "macro_f1", "loss", "ece")
+    if resolved.settings.task == "classification" and metric not in known:
+        message = f"evaluate.metric: {metric} is a figure of translations; classification has {', '.join(known)}"
+        yield _problem(resolved, "evaluate.metric", message)
 
 
 def _sink_problems(resolved: ResolvedConfig) -> Iterator[Problem]:

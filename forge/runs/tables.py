@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from forge.tasks.metrics.significance import MCNEMAR, RANDOMISATION, RESAMPLES, SEED
+
+TRIALS_OF = {RANDOMISATION: "trials", MCNEMAR: "examples on which one alone is right"}
 
 
 def scores_table(figures: Mapping[str, float], detail: Mapping[str, Any]) -> str:
@@ -24,3 +28,39 @@ def scores_table(figures: Mapping[str, float], detail: Mapping[str, Any]) -> str
         body = "  ".join(f"{count:>{cell}}" for count, cell in zip(counts, cells, strict=True))
         lines.append(f"{name:<{width}}  {body}")
     return "\n".join(lines)
+
+
+def translations_table(found: Mapping[str, Any]) -> str:
+    """Translations in text files: each system's figures with their signatures, then the tests of their difference."""
+    lines = []
+    for name, system in found["systems"].items():
+        tokens = system["tokens"]
+        lines.append(f"{name}  ({system['examples']:,} lines, references {found['references']})")
+        for figure, value in system["figures"].items():
+            about = system["signatures"].get(figure, "tokens of the hypotheses over those of the references")
+            lines.append(f"  {figure:<20} {value:9.4f}  {about}")
+        lines.append(
+            f"  BLEU's parts: {' / '.join(f'{value:.1f}' for value in system['precisions'])}, brevity penalty "
+            f"{system['brevity_penalty']:.3f}, {tokens['hypothesis']:,} tokens for {tokens['reference']:,}"
+        )
+        lines += [f"  {figure} is left out: {why}" for figure, why in system["left_out"].items()]
+    if "comparisons" in found:
+        names = list(found["systems"])  # one where a file is compared with itself
+        ours, theirs = names[0], names[-1]
+        lines += ["", f"A = {ours}", f"B = {theirs}", comparison_table(found["comparisons"])]
+    return "\n".join(lines)
+
+
+def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """Tests of the difference between two systems A and B, a line each."""
+    lines = [f"{'figure':<10}{'A':>10}{'B':>10}{'A - B':>10}  {'95 % interval':<22}{'p':>8}  test"]
+    for one in comparisons:
+        low, high = one["interval"]
+        drawn = f"{one['trials']:,} {TRIALS_OF.get(one['test'], 'resamples')}"
+        seed = "" if one["seed"] is None else f", seed {one['seed']}"
+        interval = f"[{low:+.4f}, {high:+.4f}]"
+        lines.append(
+            f"{one['figure']:<10}{one['value']:>10.4f}{one['baseline']:>10.4f}{one['delta']:>+10.4f}  {interval:<22}"
+            f"{one['p']:>8.4f}  {one['test']}, {drawn}{seed}"
+        )
+    return "\n".join([*lines, f"the interval is of A - B: paired bootstrap, {RESAMPLES:,} resamples, seed {SEED}"])

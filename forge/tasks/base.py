@@ -55,7 +55,11 @@ class Task(Protocol):
         ...
 
 
-HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
+HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False} | {
+    "bleu": True,
+    "chrf": True,
+    "ter": False,
+}
 """Which way each figure improves; `evaluate.metric` takes one of these."""
 
 

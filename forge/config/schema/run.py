@@ -18,7 +18,7 @@ class Evaluate(Section):
     """Steps between evaluations; null measures only at the end. The end is always measured."""
     batch_size: Positive = 128
     """Examples per forward pass and device."""
-    metric: Literal["accuracy", "macro_f1", "loss", "ece"] = "accuracy"
+    metric: Literal["accuracy", "macro_f1", "loss", "ece", "bleu", "chrf", "ter"] = "accuracy"
     """Figure of the first validation split that chooses the best checkpoint."""
     patience: Positive | None = None
     """Stop early after so many evaluations without improvement; null never stops early."""

@@ -1,0 +1,83 @@
+"""Translations in text files, a line each: read strictly, scored, compared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from forge.core.errors import UserError
+from forge.tasks.metrics.comet import MODEL, score_comet
+from forge.tasks.metrics.significance import as_json, compare_translations
+from forge.tasks.metrics.translation import bleu_tokenised_lower, score_translations
+from forge.tasks.sources import not_utf8
+
+
+def read_lines(name: str | Path, option: str) -> list[str]:
+    """The lines of a UTF-8 file, without the space at their ends. Only a line feed ends a line, as for sacreBLEU.
+
+    An empty line is an empty translation. Raises UserError that names file, line and the option that asked for it.
+    """
+    path = Path(name).expanduser()
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            lines = [line.rstrip() for line in file]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{option}: {not_utf8(path)}") from error
+    except OSError as error:
+        raise UserError(f"{option}: cannot read {path}: {os.strerror(error.errno or 0)}") from error
+    if not lines:
+        raise UserError(f"{option}: {path}:1  is empty")
+    return lines
+
+
+def read_beside(name: str | Path, option: str, other: str | Path, expected: int) -> list[str]:
+    """As `read_lines`, a line for each of `expected` lines of the file `other`."""
+    lines = read_lines(name, option)
+    if len(lines) != expected:
+        shorter, first = (name, len(lines)) if len(lines) < expected else (other, expected)
+        raise UserError(
+            f"{option}: {name} has {len(lines):,} lines, {other} has {expected:,}; each needs one of the other: "
+            f"{shorter}:{first + 1}  is missing"
+        )
+    return lines
+
+
+def score_files(
+    hypotheses: str,
+    references: str,
+    *,
+    against: str | None = None,
+    sources: str | None = None,
+    language: str | None = None,
+    tokenised_lower: bool = False,
+    comet: str | None = None,
+) -> dict[str, Any]:
+    """Figures of the translations in a file, as plain values; with `against` also the tests of their difference.
+
+    `comet` is the name of a COMET model, empty for the usual one, None for none.
+    """
+    if tokenised_lower and not language:
+        raise UserError("--tokenised_lower needs --language, for example fr")
+    if comet is not None and not sources:
+        raise UserError("--comet needs --sources FILE: it judges a translation beside what was translated")
+    wanted = read_lines(references, "--references")
+    systems = {hypotheses: read_beside(hypotheses, "--hypotheses", references, len(wanted))}
+    if against:
+        systems[against] = read_beside(against, "--against", references, len(wanted))
+    origin = read_beside(sources, "--sources", references, len(wanted)) if sources else None
+    found: dict[str, Any] = {"references": references, "systems": {}}
+    for name, lines in systems.items():
+        scores = score_translations(lines, wanted, language)
+        figures, detail = dict(scores.figures), dict(scores.detail)
+        if tokenised_lower and language:
+            figures["bleu_tokenised_lower"], signature = bleu_tokenised_lower(lines, wanted, language)
+            detail["signatures"] |= {"bleu_tokenised_lower": signature}
+        if comet is not None and origin:
+            judged = score_comet(origin, lines, wanted, comet or MODEL)
+            figures["comet"] = judged.score
+            detail["signatures"] |= {"comet": judged.model}
+        found["systems"][name] = {"figures": figures} | detail
+    if against:
+        found["comparisons"] = as_json(compare_translations(systems[hypotheses], systems[against], wanted, language))
+    return found
