@@ -24,6 +24,7 @@ Kind = Literal["model", "dataset"]
 Policy = Literal["auto", "hub", "local", "embedded"]
 
 EMBEDDED_PREFIX = "embedded/"
+BUILT_PREFIX = "built/"  # a model that is made from nothing, in the shape that the configuration gives
 SMOKE_STEPS = 100  # a run of at most so many steps only shows that everything works
 HUB_TIMEOUT_S = 10.0
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
@@ -34,10 +35,10 @@ FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTI
 
 @dataclass(frozen=True)
 class Asset:
-    """A model or data set that was found. `location` is a directory, or an embedded name."""
+    """A model or data set that was found. `location` is a directory, or an embedded or built name."""
 
     asked: str
-    source: Literal["path", "cache", "hub", "embedded"]
+    source: Literal["path", "cache", "hub", "embedded", "built"]
     location: str
     revision: str = ""
     stand_in: bool = False
@@ -47,7 +48,9 @@ class Asset:
         if self.stand_in:
             return f"{self.location}, standing in for {self.asked}"
         return (
-            self.asked if self.source in {"path", "embedded"} else f"{self.asked} ({self.source}, {self.revision[:8]})"
+            self.asked
+            if self.source in {"path", "embedded", "built"}
+            else f"{self.asked} ({self.source}, {self.revision[:8]})"
         )
 
 
@@ -76,6 +79,8 @@ def locate(wanted: Wanted, policy: Policy, smoke: bool) -> Asset:
     """Find what is wanted under `policy`; raise UserError with what to do when it cannot be had."""
     if wanted.name.startswith(EMBEDDED_PREFIX):
         return Asset(wanted.name, "embedded", wanted.name)
+    if wanted.kind == "model" and wanted.name.startswith(BUILT_PREFIX):
+        return Asset(wanted.name, "built", wanted.name)
     if policy == "embedded":
         return _stand_in(wanted, "assets is 'embedded'")
     path = Path(wanted.name).expanduser()

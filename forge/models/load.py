@@ -54,7 +54,7 @@ def peek(asset: Asset, settings: Model, key: str = "model.name") -> PretrainedCo
         if asset.location not in EMBEDDED_MODELS:
             raise UserError(f"{key}: there is no {asset.location}; embedded are {', '.join(EMBEDDED_MODELS)}")
         return None
-    with _Readable(asset.location, CONFIG_FILE, key):
+    with Readable(asset.location, CONFIG_FILE, key):
         read_json(Path(asset.location) / CONFIG_FILE)  # transformers bears any size, and no deep nesting
         return AutoConfig.from_pretrained(asset.location, trust_remote_code=settings.trust_remote_code)
 
@@ -82,7 +82,7 @@ def load_tokenizer(
 
         return build_tokenizer(texts)
     key, source = ("model.tokenizer", settings.tokenizer) if settings.tokenizer else (named_by, asset.location)
-    with _Readable(source, "tokenizer", key):
+    with Readable(source, "tokenizer", key):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source, trust_remote_code=settings.trust_remote_code
         )
@@ -145,14 +145,14 @@ def _classifier(
     config.label2id = {name: i for i, name in enumerate(plan.names)}
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    _set_dropout(config, settings.dropout)
+    set_dropout(config, settings.dropout)
     if plan.keep_head and settings.init == "pretrained":
-        return _from_pretrained(AutoModelForSequenceClassification, asset, config, settings, key)
-    with _Readable(asset.location, "model", key):
+        return load_weights(AutoModelForSequenceClassification, asset, config, settings, key)
+    with Readable(asset.location, "model", key):
         model = _with_dropout_from_config(config, settings)
     if settings.init == "random":
         return model
-    encoder = _from_pretrained(AutoModel, asset, config, settings, key)
+    encoder = load_weights(AutoModel, asset, config, settings, key)
     missing = model.base_model.load_state_dict(encoder.state_dict(), strict=False).missing_keys
     if missing:
         raise UserError(f"{key}: {asset.asked} lacks weights that {type(model).__name__} needs: {missing[0]}, …")
@@ -208,18 +208,17 @@ def longest_input(config: PretrainedConfig) -> int | None:
 
 
 def _with_dropout_from_config(config: PretrainedConfig, settings: Model) -> PreTrainedModel:
-    _set_dropout(config, settings.dropout)
+    set_dropout(config, settings.dropout)
     model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
         config, trust_remote_code=settings.trust_remote_code
     )
     return model
 
 
-def _from_pretrained(
-    auto_class: Any, asset: Asset, config: PretrainedConfig, settings: Model, key: str
-) -> PreTrainedModel:
+def load_weights(auto_class: Any, asset: Asset, config: PretrainedConfig, settings: Model, key: str) -> PreTrainedModel:
+    """The model with its trained weights, in fp32. Raises UserError where the file lacks some."""
     model: PreTrainedModel
-    with _Readable(asset.location, "weights", key):
+    with Readable(asset.location, "weights", key):
         refuse_other_weights(asset, config)
         model, report = auto_class.from_pretrained(
             asset.location,
@@ -237,7 +236,8 @@ def _from_pretrained(
     return model
 
 
-def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
+def set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
+    """Replace every dropout probability; None leaves the model's own."""
     if dropout is None:
         return
     for name, value in config.to_dict().items():
@@ -246,7 +246,7 @@ def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
             setattr(config, name, dropout)
 
 
-class _Readable:
+class Readable:
     """Turn what transformers raises for an unreadable directory into one UserError."""
 
     def __init__(self, source: str, what: str, key: str = "model.name") -> None:

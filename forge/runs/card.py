@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-HUB_TASKS = {"classification": "text-classification"}
+HUB_TASKS = {"classification": "text-classification", "translation": "translation"}
 
 
 def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], step: int) -> str:

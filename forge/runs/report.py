@@ -45,7 +45,7 @@ def render(metadata: Mapping[str, Any], state: Mapping[str, Any], records: Recor
         "<p>" + "<br>".join(_text(line) for line in metadata["header"]) + "</p>",
     ]
     if steps:
-        body += ["<h2>Training</h2>", _curves(steps, evaluations, metadata.get("teacher", {}))]
+        body += ["<h2>Training</h2>", _curves(steps, evaluations, metadata)]
         if any(f"{WEIGHTED}{name}" in steps[0] for name in steps[0]):
             body += ["<h2>What the student learns from</h2>", _terms(steps)]
     last = {record["split"]: record for record in evaluations}
@@ -72,19 +72,20 @@ def _verdict(state: Mapping[str, Any], evaluations: Records, tests: Records) -> 
     return text + (f"; measured once on {', '.join(figures)}" if figures else "")
 
 
-def _curves(steps: Records, evaluations: Records, teacher: Mapping[str, Any]) -> str:
+def _curves(steps: Records, evaluations: Records, metadata: Mapping[str, Any]) -> str:
     splits = sorted({record["split"] for record in evaluations})
+    metric, teacher = metadata["config"]["evaluate"]["metric"], metadata.get("teacher", {})
     figure, axes = _three_axes()
-    if teacher:
-        axes[1].axhline(teacher["accuracy"], color="gray", linestyle="--", linewidth=1, label="teacher")
+    if metric in teacher:
+        axes[1].axhline(teacher[metric], color="gray", linestyle="--", linewidth=1, label="teacher")
     shown = "task" if "task" in steps[0] else "loss"  # of a distillation loss, the term that validation has too
     axes[0].plot([r["step"] for r in steps], [r[shown] for r in steps], label="train")
     for split in splits:
         rows = [record for record in evaluations if record["split"] == split]
         axes[0].plot([r["step"] for r in rows], [r["loss"] for r in rows], "o-", markersize=3, label=split)
-        axes[1].plot([r["step"] for r in rows], [r["accuracy"] for r in rows], "o-", markersize=3, label=split)
+        axes[1].plot([r["step"] for r in rows], [r[metric] for r in rows], "o-", markersize=3, label=split)
     axes[2].plot([r["step"] for r in steps], [r["learning_rate"] for r in steps])
-    return _drawn(figure, axes, ("loss (nats)", "accuracy", "learning rate"))
+    return _drawn(figure, axes, ("loss (nats)", metric, "learning rate"))
 
 
 def _terms(steps: Records) -> str:
@@ -125,8 +126,11 @@ def _drawn(figure: Any, axes: Any, titles: Sequence[str]) -> str:
 
 
 def _tables(record: Mapping[str, Any]) -> list[str]:
-    figures = ("accuracy", "macro_f1", "loss", "ece")
+    figures = [name for name, value in record.items() if isinstance(value, float) and name != "epoch"]
     tables = [_table([*figures, "examples"], [[*(f"{record[name]:.4f}" for name in figures), record["examples"]]])]
+    if "samples" in record:
+        columns = list(record["samples"][0])
+        return [*tables, _table(columns, [[sample[name] for name in columns] for sample in record["samples"]])]
     rows = [
         [name, *(f"{row[column]:.3f}" for column in ("precision", "recall", "f1")), row["support"]]
         for name, row in record["per_class"].items()

@@ -54,6 +54,10 @@ class Task(Protocol):
         """Compare the outputs of all N examples, in order, with the data."""
         ...
 
+    def thorough(self) -> Task:
+        """The task as the result of a run is measured, where that may take longer than measuring on the way."""
+        ...
+
 
 HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False} | {
     "bleu": True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +44,26 @@ def encode_texts(
     kept = {name: values for name, values in columns.items() if name not in {"text", "text_pair"}}
     if rows <= IN_MEMORY_ROWS:
         return Dataset.from_dict(encode(columns) | kept)
+    table = Dataset.from_dict(dict(columns))
+    dropped = [name for name in ("text", "text_pair") if name in columns]
+    return encode_rows(table, encode, dropped, [key, max_length, tokenizer_mark(tokenizer)])
+
+
+def encode_rows(
+    rows: Dataset, encode: Callable[[Mapping[str, Sequence[Any]]], dict[str, Any]], drop: Sequence[str], key: object
+) -> Dataset:
+    """Encode rows in batches into a memory-mapped file, once for each key and machine, so that any number of them
+    costs no memory.
+    """
     folder = Path(datasets_config.HF_DATASETS_CACHE) / "forge-encoded"
-    cache = folder / f"{digest([key, max_length, tokenizer_mark(tokenizer)], 24)}.arrow"
+    cache = folder / f"{digest(key, 24)}.arrow"
     if cache.is_file():
         return Dataset.from_file(str(cache))
     temporary = cache.with_suffix(f".{os.getpid()}.tmp")
-    table = Dataset.from_dict(dict(columns))
-    dropped = [name for name in ("text", "text_pair") if name in columns]
     try:
         with storage_errors(f"encoding texts into {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-            table.map(encode, batched=True, remove_columns=dropped, cache_file_name=str(temporary), desc="encoding")
+            rows.map(encode, batched=True, remove_columns=list(drop), cache_file_name=str(temporary), desc="encoding")
             temporary.replace(cache)
     finally:
         temporary.unlink(missing_ok=True)

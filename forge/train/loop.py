@@ -234,7 +234,8 @@ class Trainer:
 
     def _measure(self, split: str, final: bool, step: int) -> Evaluated:
         data = (self.parts.data.test if final else self.parts.data.validation)[split]
-        started, task, size = time.monotonic(), self.parts.task, self.settings.evaluate.batch_size
+        started, size = time.monotonic(), self.settings.evaluate.batch_size
+        task = self.parts.task.thorough() if final else self.parts.task
         if self.updater.any_process(self._asked()):
             raise self._leave()
         try:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from forge.core.hashing import derive_seed
 from forge.objectives.base import Objective
-from forge.tasks.base import Batch
+from forge.tasks.base import IGNORED_LABEL, Batch
 from forge.train.engine import Engine
 from forge.train.stream import StepBatches
 
@@ -139,6 +139,8 @@ class Updater:
                 totals[name] = totals.get(name, 0.0) + count
             if any(counts.values()):  # an empty micro-batch holds a filler row that counts for nothing
                 tokens += float(batch["attention_mask"].sum())
+                if "decoder_input_ids" in batch:
+                    tokens += float((batch["labels"] != IGNORED_LABEL).sum())
         if self.accelerator.num_processes > 1:
             values = [*totals.values(), tokens, float(stop)]
             mine = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)

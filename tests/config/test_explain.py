@@ -20,7 +20,8 @@ from forge.config.strict_yaml import load_file
 from forge.config.tree import Node
 from forge.core.errors import ConfigError
 
-SHIPPED = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+ROOT = Path(__file__).parents[2] / "configs"
+SHIPPED = sorted(path for path in ROOT.rglob("*.yaml") if path.parent.name != "accelerate")  # those are Accelerate's
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: "${env:" not in text)
 
 

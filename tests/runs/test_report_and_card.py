@@ -25,7 +25,9 @@ def _metadata(name="sick/00_sft", model=None, data=None, **config):
         "name": name,
         "mode": "sft",
         "header": [f"run {name}", "mode: sft"],
-        "config": {"task": "classification", "data": {"name": assets["data"]["asked"]}, "model": {}} | config,
+        "config": {"task": "classification", "data": {"name": assets["data"]["asked"]}, "model": {}}
+        | {"evaluate": {"metric": "accuracy"}}
+        | config,
         "assets": assets,
         "versions": {"forge": "0.1.0"},
         "lives": [{"started": "2026-01-01T00:00:00+00:00", "ended": None, "why": None}],

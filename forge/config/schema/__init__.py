@@ -9,19 +9,22 @@ from pydantic import Field
 from forge.config.schema._base import Section
 from forge.config.schema.data import Columns, Data, Embedded
 from forge.config.schema.distill import LOSS_NAMES, Distill, Loss
-from forge.config.schema.model import Model
+from forge.config.schema.generate import Generate
+from forge.config.schema.model import Build, Model
 from forge.config.schema.run import Checkpoint, Evaluate, Log, Run
 from forge.config.schema.teacher import Teacher
 from forge.config.schema.train import Train
 
 __all__ = [
     "LOSS_NAMES",
+    "Build",
     "Checkpoint",
     "Columns",
     "Data",
     "Distill",
     "Embedded",
     "Evaluate",
+    "Generate",
     "Log",
     "Loss",
     "Model",
@@ -55,6 +58,8 @@ class Settings(Section):
     """What it learns from the teacher, and how the two are compared."""
     train: Train = Train()
     """How it is trained."""
+    generate: Generate = Generate()
+    """How a model that writes text is made to write."""
     evaluate: Evaluate = Evaluate()
     """When it is measured."""
     checkpoint: Checkpoint = Checkpoint()

@@ -8,12 +8,44 @@ from pydantic import Field, model_validator
 
 from forge.config.schema._base import Section
 
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Build(Section):
+    """The shape of a Transformer that is made from nothing, with a tokenizer trained on the run's own texts."""
+
+    layers: Positive = 6
+    """Blocks of the encoder."""
+    decoder_layers: Positive | None = None
+    """Blocks of the decoder; null takes `layers`."""
+    width: Positive = 512
+    """Width of the hidden states; a multiple of `heads`."""
+    heads: Positive = 8
+    """Attention heads of a block."""
+    feedforward: Positive | None = None
+    """Width inside the feed-forward part; null takes four times `width`."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Dropout probability of hidden states."""
+    vocab_size: Annotated[int, Field(ge=300, le=1_000_000)] = 8_000
+    """Pieces of the tokenizer, source and target together."""
+    max_positions: Positive = 512
+    """Longest text in tokens."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Build:
+        if self.width % self.heads:
+            raise ValueError(f"model.build.width ({self.width}) is no multiple of model.build.heads ({self.heads})")
+        if self.width % 2:
+            raise ValueError(f"model.build.width ({self.width}) must be even, for sines and cosines of positions")
+        return self
+
 
 class Model(Section):
     """The model that a run trains."""
 
     name: Annotated[str, Field(min_length=1)]
-    """Hub name, local directory in hub format, Forge run directory, or `embedded/tiny-distilbert`."""
+    """Hub name, local directory in hub format, Forge run directory, an embedded model such as
+    `embedded/tiny-distilbert`, or `built/marian`, which `model.build` gives its shape."""
     revision: str | None = None
     """Git revision of the hub model; pins it."""
     init: Literal["pretrained", "random"] = "pretrained"
@@ -26,6 +58,8 @@ class Model(Section):
     head: Literal["auto", "keep", "new"] = "auto"
     """`auto` keeps a trained head whose labels are the data's and draws a new one otherwise; a trained head with
     nameless labels is refused until this says `keep` (same order as the data) or `new`."""
+    build: Build = Build()
+    """Shape of `built/marian`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     """Replaces every dropout probability of the model; null keeps the model's own."""
     tokenizer: str | None = None

@@ -1,0 +1,50 @@
+"""Writing text with an encoder-decoder: greedy or beam search, as transformers does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch.distributed.fsdp import FSDPModule
+
+from forge.tasks.base import Batch
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to search. `first` is a token that every text begins with: the language, in models of many."""
+
+    beams: int
+    max_length: int  # tokens, without the one that the decoder starts with
+    length_penalty: float = 1.0
+    first: int | None = None
+
+
+def write(model: Any, batch: Batch, decoding: Decoding) -> list[list[int]]:
+    """Token ids of one text for each example of a batch, without the start token, padding and what follows the end.
+
+    The model's own list of forbidden tokens stays (OPUS-MT forbids its padding), its own number of beams does not.
+    """
+    written = model.generate(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        max_new_tokens=decoding.max_length,
+        max_length=None,
+        num_beams=decoding.beams,
+        do_sample=False,
+        top_k=None,
+        length_penalty=decoding.length_penalty if decoding.beams > 1 else 1.0,
+        early_stopping=decoding.beams > 1,
+        forced_bos_token_id=decoding.first,
+        synced_gpus=isinstance(model, FSDPModule),
+    )
+    end = model.generation_config.eos_token_id
+    ends = set(end if isinstance(end, list) else [end])
+    return [_until_end(row[1:], ends) for row in written.tolist()]
+
+
+def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+    for place, token in enumerate(ids):
+        if token in ends:
+            return ids[: place + 1]
+    return ids

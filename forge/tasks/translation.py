@@ -1,0 +1,115 @@
+"""Translation: pairs of texts encoded, collated for teacher forcing, translated, scored.
+
+Shape letters: B examples, S source tokens, T target tokens, V tokens of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from forge.tasks.base import IGNORED_LABEL, Batch, Scores, forward
+from forge.tasks.encoding import pad
+from forge.tasks.metrics.translation import score_translations
+
+SAMPLES = 10  # translations that a report shows
+
+Write = Callable[[Any, Batch], list[list[int]]]
+"""Token ids of a translation for each example of a batch."""
+
+
+@dataclass(frozen=True)
+class Translated:
+    """What a model made of one example."""
+
+    ids: list[int]
+    nll: float  # of the reference, in nats
+    tokens: int  # of the reference
+
+
+@dataclass(frozen=True)
+class TranslationTask:
+    """Turns pairs of texts into encoded data, rows into batches, token ids into texts and scores.
+
+    `write` searches for translations while training, `write_best` when the result is measured.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    max_target_length: int
+    start: int  # the token that the decoder reads first
+    write: Write
+    write_best: Write
+    target_language: str | None = None
+    prefix: str = ""  # before each source text
+    name = "translation"
+
+    def thorough(self) -> TranslationTask:
+        """The task as the result is measured."""
+        return replace(self, write=self.write_best)
+
+    def encode_pairs(self, sources: Sequence[str], targets: Sequence[str] | None) -> dict[str, list[Any]]:
+        """Columns `input_ids`, `labels` (where there are targets) and `length`, the longer side's tokens."""
+        texts = [self.prefix + text for text in sources] if self.prefix else list(sources)
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length, padding=False)
+        columns: dict[str, list[Any]] = {"input_ids": encoded["input_ids"]}
+        lengths = [len(ids) for ids in columns["input_ids"]]
+        if targets is not None:
+            columns["labels"] = self.tokenizer(
+                text_target=list(targets), truncation=True, max_length=self.max_target_length, padding=False
+            )["input_ids"]
+            lengths = [max(pair) for pair in zip(lengths, map(len, columns["labels"]), strict=True)]
+        return columns | {"length": lengths}
+
+    def collate(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
+        """input_ids_BS, attention_mask_BS, and where there are references decoder_input_ids_BT and labels_BT."""
+        padding = int(self.tokenizer.pad_token_id or 0)
+        batch = {
+            "input_ids": pad([row["input_ids"] for row in rows], padding),
+            "attention_mask": pad([[1] * len(row["input_ids"]) for row in rows], 0),
+        }
+        if "labels" in rows[0]:
+            batch["labels"] = pad([row["labels"] for row in rows], IGNORED_LABEL)
+            batch["decoder_input_ids"] = pad([[self.start, *row["labels"][:-1]] for row in rows], padding)
+        return batch
+
+    def infer(self, model: torch.nn.Module, batch: Batch) -> list[Any]:
+        """A translation of each example, and how likely the model holds the reference to be."""
+        nll_B, tokens_B = [0.0] * len(batch["input_ids"]), [0] * len(batch["input_ids"])
+        if "labels" in batch:
+            nll_B = _nll(forward(model, batch).logits, batch["labels"]).tolist()
+            tokens_B = (batch["labels"] != IGNORED_LABEL).sum(1).tolist()
+        written = self.write(model, batch)
+        return [Translated(*one) for one in zip(written, nll_B, tokens_B, strict=True)]
+
+    def score(self, outputs: Iterable[Any], data: Dataset) -> Scores:
+        """BLEU, chrF++ and length ratio of the translations; loss, the mean nats a token, of the references."""
+        made: list[Translated] = list(outputs)
+        hypotheses = self.texts([one.ids for one in made])
+        references, sources = data["target"][: len(made)], data["source"][: len(made)]
+        scores = score_translations(hypotheses, references, self.target_language)
+        loss = sum(one.nll for one in made) / max(1, sum(one.tokens for one in made))
+        shown = [
+            {"source": source, "reference": reference, "translation": hypothesis}
+            for source, reference, hypothesis in zip(sources, references, hypotheses, strict=True)
+        ]
+        detail = dict(scores.detail) | {"examples": len(made), "samples": shown[:SAMPLES]}
+        return Scores(dict(scores.figures) | {"loss": loss}, detail)
+
+    def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Token ids as text, without special tokens."""
+        return [str(text).strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def _nll(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """nll_B = −Σ_t log p(label_t), in nats, in fp32, an example at a time: no copy of all logits is made."""
+    totals = [
+        torch.nn.functional.cross_entropy(logits_TV.float(), labels_T, ignore_index=IGNORED_LABEL, reduction="sum")
+        for logits_TV, labels_T in zip(logits_BTV, labels_BT, strict=True)
+    ]
+    return torch.stack(totals)
