@@ -10,8 +10,6 @@ from support import ROOT, forge, metrics
 from forge.config import resolve
 
 OURS = [path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "accelerate"]
-    path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "accelerate"
-]  # those are Accelerate's
 LEAVES = sorted(path for path in OURS if not path.name.startswith("_"))
 
 
