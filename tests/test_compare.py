@@ -107,6 +107,7 @@ def test_the_table_says_everything_that_a_paper_needs(call, runs):
     assert "test  (200 examples)" in lines
     assert any(re.fullmatch(r"accuracy .*  exact McNemar, \d+ examples on which one alone is right", x) for x in lines)
     assert any(x.endswith("paired approximate randomisation, 10,000 trials, seed 12345") for x in lines)
+    assert "judge by" not in out
     assert lines[-1] == "the interval is of A - B: paired bootstrap, 1,000 resamples, seed 12345"
 
 
@@ -251,6 +252,7 @@ def test_files_against_files(call, files):
     assert code == 0
     assert out.count("paired bootstrap, 1,000 resamples, seed 12345") == 4  # a figure each, and the last line
     assert out.count("paired approximate randomisation, 10,000 trials, seed 12345") == 3
+    assert "judge by the randomisation" in out
     _, text, _ = call(*words, "--json")
     found = json.loads(text)
     assert [one["figure"] for one in found["comparisons"]] == ["bleu", "bleu", "chrf", "chrf", "ter", "ter"]

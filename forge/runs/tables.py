@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forge.tasks.metrics.significance import MCNEMAR, RANDOMISATION, RESAMPLES, SEED
+from forge.tasks.metrics.significance import BOOTSTRAP, MCNEMAR, RANDOMISATION, RESAMPLES, SEED
 
 TRIALS_OF = {RANDOMISATION: "trials", MCNEMAR: "examples on which one alone is right"}
 
@@ -63,4 +63,6 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
             f"{one['figure']:<10}{one['value']:>10.4f}{one['baseline']:>10.4f}{one['delta']:>+10.4f}  {interval:<22}"
             f"{one['p']:>8.4f}  {one['test']}, {drawn}{seed}"
         )
+    if any(one["test"] == BOOTSTRAP for one in comparisons):
+        lines.append("judge by the randomisation: the bootstrap's p, as papers report it, is too small (decision 016)")
     return "\n".join([*lines, f"the interval is of A - B: paired bootstrap, {RESAMPLES:,} resamples, seed {SEED}"])

@@ -213,6 +213,10 @@ def test_moses_tokens_are_what_counts():
     assert signature.endswith("|prepared:lc.norm.moses-fr")
 
 
+def test_punctuation_is_normalised_before_it_is_cut():
+    assert bleu_tokenised_lower(['il dit "oui" et part...'], ["il dit “oui” et part…"], "fr")[0] == pytest.approx(100)
+
+
 def test_it_has_no_smoothing():
     assert bleu_tokenised_lower(["a b c x"], ["a b c d"], "fr")[0] == 0.0
     assert score_translations(["a b c x"], ["a b c d"]).figures["bleu"] > 0
