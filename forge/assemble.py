@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.config.schema import Columns, Model, Settings
 from forge.core.assets import Asset
-from forge.core.errors import CheckpointError, StoppedError
+from forge.core.errors import CheckpointError, StoppedError, UserError
 from forge.core.events import Notice, Sink, fan_out
 from forge.models.load import (
     as_saved,
@@ -168,6 +168,8 @@ def prepare_run(
 ) -> Prepared:
     """Read, load and encode everything; raises UserError before anything is written."""
     settings = found.resolved.settings
+    if settings.task != "classification":
+        raise UserError(f"task: {settings.task} cannot be trained yet")
     source, wanted = found.model, settings.model
     if found.tokenizer:
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})
