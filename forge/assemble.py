@@ -22,7 +22,7 @@ from datasets import Dataset, disable_progress_bars
 from forge.building import Site, build
 from forge.config.schema import Settings
 from forge.core.assets import Asset
-from forge.core.errors import CheckpointError, StoppedError
+from forge.core.errors import CheckpointError, StoppedError, UserError
 from forge.core.events import Notice, Sink, fan_out
 from forge.models.load import as_saved
 from forge.objectives.sft import SFT
@@ -155,6 +155,8 @@ def prepare_run(
 ) -> Prepared:
     """Read, load and encode everything; raises UserError before anything is written."""
     settings = found.resolved.settings
+    if settings.task != "classification":
+        raise UserError(f"task: {settings.task} cannot be trained yet")
     source, wanted = found.model, settings.model
     if found.tokenizer:
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from forge.config import ResolvedConfig
+from forge.config.schema.parallel import two_files
 from forge.core.assets import Asset, Wanted, locate
 from forge.preflight import wanted_data, wanted_models, wanted_teacher
 from forge.runs.run_dir import megabytes
@@ -21,9 +22,9 @@ def prepare(resolved: ResolvedConfig) -> Iterator[str]:
     if settings.data.name:
         yield _line(locate(wanted_data(settings.data), policy, smoke=False), wanted_data(settings.data))
         return
-    for value in (settings.data.train, settings.data.validation, settings.data.test):
-        for reference in value.values() if isinstance(value, dict) else [value] if value else []:
-            yield _file_line(Path(reference).expanduser())
+    for _, reference in settings.data.references():
+        for file in two_files(reference) or [reference]:
+            yield _file_line(Path(file).expanduser())
 
 
 def _line(asset: Asset, wanted: Wanted) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from forge.config import ResolvedConfig
 from forge.config.schema import Data, Model, Teacher
+from forge.config.schema.parallel import two_files
 from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Policy, Wanted, locate
 from forge.core.errors import ConfigError, Problem, UserError
 from forge.runs.run_dir import RunDirectory, run_path
@@ -102,14 +103,15 @@ def _data_problems(resolved: ResolvedConfig) -> Iterator[Problem]:
     kind = f"a split of {data.name}" if data.name else "a .jsonl, .csv, .tsv or .parquet file"
     if not data.train:
         yield _problem(resolved, "data.train", f"data.train is not set; name {kind}")
-    if not data.validation:
+    if not data.validation and not data.cut.validation:
         yield _problem(resolved, "data.validation", f"data.validation is not set; name {kind}")
     if _is_named(resolved):
         return
     for key, reference in _split_files(data):
-        path = Path(reference).expanduser()
-        if not path.is_file():
-            yield _problem(resolved, key, f"{key}: no such file: {reference} (looked at {path.absolute()})")
+        for file in two_files(reference) or [reference]:
+            path = Path(file).expanduser()
+            if not path.is_file():
+                yield _problem(resolved, key, f"{key}: no such file: {file} (looked at {path.absolute()})")
 
 
 def _split_files(data: Data) -> Iterator[tuple[str, str]]:

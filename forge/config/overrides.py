@@ -45,14 +45,17 @@ def read_overrides(tokens: Sequence[str], problems: list[Problem]) -> Node | Non
 
 
 def find_key(name: str) -> Key:
-    """The key of a full name, or of the end of one if that is unique. A top-level name wins over a nested one."""
+    """The key of a full name, or of the end of one if that is unique. A name wins over those nested beside it:
+    `validation` is `data.validation`, not `data.cut.validation`.
+    """
     wanted = tuple(name.replace("-", "_").split("."))
     exact = keys().get(".".join(wanted))
     if exact is not None:
         return exact
     found = [key for key in keys().values() if key.path[-len(wanted) :] == wanted]
-    if len(found) == 1:
-        return found[0]
+    outer = [key for key in found if all(other.path[: len(key.path) - 1] == key.path[:-1] for other in found)]
+    if len(outer) == 1:
+        return outer[0]
     if found:
         names = either([key.dotted for key in found])
         raise ConfigError([Problem(f"{quoted(name)} could be {names}", hint="write the full name")])

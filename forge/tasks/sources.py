@@ -88,9 +88,9 @@ def from_file(path: Path) -> Table:
             raise UserError(f"{path}  cannot read as Parquet: {_reason(error)}") from error
         return _checked(Table(str(path), rows, mark, lambda i: f"{path}, row {i + 1}"))
     if path.suffix in {".jsonl", ".json"}:
-        numbered = _read_jsonl(path)
+        numbered = read_jsonl(path)
     elif path.suffix in {".csv", ".tsv"}:
-        numbered = _read_csv(path, "\t" if path.suffix == ".tsv" else ",")
+        numbered = read_csv(path, "\t" if path.suffix == ".tsv" else ",")
     else:
         raise UserError(f"{path}  unknown kind of file; known are {', '.join(FILE_SUFFIXES)}")
     return _from_numbered(path, numbered, mark)
@@ -149,7 +149,8 @@ def _reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSONL file, each with its line. Raises UserError that names file and line."""
     with path.open(encoding="utf-8-sig", errors="strict") as file:
         try:
             for line, text in enumerate(file, start=1):
@@ -167,7 +168,8 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise UserError(not_utf8(path)) from error
 
 
-def _read_csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a file with a header, each with the line it starts in. Raises UserError that names file and line."""
     csv.field_size_limit(MAX_FIELD)
     # TSV as GLUE ships it has bare quotes inside fields, so quotes mean nothing there.
     quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL

@@ -98,7 +98,7 @@ def test_all_problems_in_one_pass_from_top_to_bottom(write, errors):
         "x.yaml:1:1  data is required, and no file sets it",
         "x.yaml:1:1  model.name is required (text), and no file sets it",
         "x.yaml:2:14  log.every must be at least 1, got 0",
-        'x.yaml:3:7  task must be classification, got text "clasification"; did you mean classification?',
+        'x.yaml:3:7  task must be one of classification or translation, got text "clasification"; did you mean classification?',
         'x.yaml:4:19  evaluate.every must be a whole number or null, got text "x"',
         "x.yaml:5:1  bogus_thing is not a setting; allowed in a configuration: "
         "task, alpha, seed, assets, data, model, teacher, distill, train, generate, evaluate, checkpoint, log, run",

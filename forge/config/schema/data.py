@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from forge.config.schema._base import Section
+from forge.config.schema.parallel import Clean, Cut, Languages, language_in, languages_of, primary_tag, two_files
 
 
 class Columns(Section):
@@ -18,6 +19,10 @@ class Columns(Section):
     """Column of the second text, for example `hypothesis`; null for single-text tasks."""
     label: str = "label"
     """Column of the label: a name from `data.labels`, or its index."""
+    source: str = "source"
+    """Column of the text to translate; a dotted path reaches into nested columns: `translation.en`."""
+    target: str = "target"
+    """Column of its translation; dotted as the source."""
 
 
 class Embedded(Section):
@@ -41,7 +46,8 @@ class Data(Section):
     revision: str | None = None
     """Git revision of the hub data set; pins it."""
     train: str | None = None
-    """Training split, or a .jsonl, .csv, .tsv or .parquet file."""
+    """Training split, or a .jsonl, .csv, .tsv or .parquet file. Parallel text may also be a .tmx file, or two files
+    with a line for each other: `train.{en,fr}`, the source first; both may end in .gz."""
     validation: str | dict[str, str] | None = None
     """Validation split or file, or several by name (`{matched: …, mismatched: …}`), each reported apart;
     the first one chooses the best checkpoint."""
@@ -53,6 +59,14 @@ class Data(Section):
     """Label names in index order; null takes them from the data set, or from the training file in sorted order."""
     max_length: Annotated[int, Field(ge=4, le=1_000_000)] = 128
     """Longest input in tokens; longer texts are truncated, the longer of a pair first."""
+    max_target_length: Annotated[int, Field(ge=4, le=1_000_000)] | None = None
+    """Longest translation in tokens; null takes `data.max_length`."""
+    languages: Languages = Languages()
+    """Which languages a translation goes from and to."""
+    clean: Clean = Clean()
+    """Which pairs of parallel text are left out of training."""
+    cut: Cut = Cut()
+    """Evaluation splits to cut from parallel text that has none."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
     """Use only the first so many training examples; null uses all."""
     embedded: Embedded = Embedded()
@@ -65,3 +79,42 @@ class Data(Section):
         if self.labels and len(set(self.labels)) != len(self.labels):
             raise ValueError("data.labels names a label twice")
         return self
+
+    @model_validator(mode="after")
+    def _cut_what_is_missing(self) -> Data:
+        for role, given in (("validation", self.validation), ("test", self.test)):
+            if getattr(self.cut, role) and given:
+                raise ValueError(f"data.cut.{role} makes a split that data.{role} names already; set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _two_files_of_these_languages(self) -> Data:
+        for key, reference in self.references():
+            if not two_files(reference):
+                continue
+            if self.name:
+                raise ValueError(
+                    f"{key} names two files ({reference}), but data.name is set; name a split, or leave data.name out"
+                )
+            for side, here in zip(("source", "target"), languages_of(reference), strict=True):
+                told = getattr(self.languages, side)
+                if told and here and primary_tag(told) != primary_tag(here):
+                    raise ValueError(f"{key} has the {side} in {here}, but data.languages.{side} is {told}")
+        return self
+
+    def references(self) -> list[tuple[str, str]]:
+        """Every split that is named: the key, and the split or file."""
+        named = [("data.train", self.train), ("data.validation", self.validation), ("data.test", self.test)]
+        return [
+            (key, reference)
+            for key, value in named
+            for reference in (value.values() if isinstance(value, dict) else [value] if value else [])
+        ]
+
+    def named_languages(self) -> tuple[str | None, str | None]:
+        """Source and target language: as set, else as braces in a file name say, else as columns are called."""
+        told = (self.languages.source, self.languages.target)
+        braces = [languages_of(reference) for _, reference in self.references()]
+        columns = (language_in(self.columns.source), language_in(self.columns.target))
+        source, target = (next(filter(None, named), None) for named in zip(told, *braces, columns, strict=True))
+        return source, target
