@@ -155,8 +155,8 @@ def prepare_run(
 ) -> Prepared:
     """Read, load and encode everything; raises UserError before anything is written."""
     settings = found.resolved.settings
-    if settings.task != "classification":
-        raise UserError(f"task: {settings.task} cannot be trained yet")
+    if found.teacher and settings.task != "classification":
+        raise UserError(f"alpha: distillation of a {settings.task} is not there yet; take alpha: 0.0")
     source, wanted = found.model, settings.model
     if found.tokenizer:
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})

@@ -16,6 +16,7 @@ from forge.core.io import FULL, storage_errors
 from forge.core.version import VERSION
 
 if TYPE_CHECKING:
+    from forge.runs.run_dir import RunDirectory
     from forge.train.signals import StopRequest
 
 EXIT_INTERRUPTED = 130
@@ -117,9 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print all figures and tables as JSON")
     for column in ("text", "text_pair", "label"):
         evaluate.add_argument(f"--{column}", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}")
-    predict = verb("predict", _predict, "predict labels: from arguments, a file or standard input, as JSON lines")
+    about = "labels as JSON lines, or translations a line each: of arguments, a file or standard input"
+    predict = verb("predict", _predict, about)
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts; for a pair model two for each example")
-    predict.add_argument("--file", metavar="F", help=".jsonl, .csv, .tsv, .parquet, or .txt with a line each")
+    predict.add_argument("--file", metavar="F", help=".jsonl, .csv, .tsv, .parquet, or text with a line each")
+    predict.add_argument("--beams", type=int, metavar="N", help="translation: width of the search; 1 is greedy")
+    predict.add_argument("--json", action="store_true", help="translation: JSON lines with source and translation")
     runs = verb("runs", _runs, "list all runs: how each stands, and what to type next")
     runs.add_argument("folder", nargs="?", default="runs", metavar="DIR", help="where to look (default: runs)")
     runs.add_argument(
@@ -274,7 +278,7 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
     if options.data is None:
         _print_result(run.path, run.state())
         return EXIT_DONE
-    from forge.inference import evaluate_run, load_run
+    from forge.inference.classification import evaluate_run, load_run
     from forge.runs.tables import scores_table
 
     loaded = load_run(run, options.checkpoint)
@@ -311,11 +315,29 @@ def _predict(options: argparse.Namespace, rest: list[str]) -> int:
     from forge.runs.run_dir import open_existing
 
     run = open_existing(options.run_dir)
-    from forge.inference import load_run, predict, rows_to_predict
+    if run.metadata()["config"]["task"] == "translation":
+        return _translate(run, options)
+    from forge.inference.classification import load_run, predict, rows_to_predict
 
     loaded = load_run(run, options.checkpoint)
     for answer in predict(loaded, rows_to_predict(loaded, options.texts, options.file)):
         print(json.dumps(answer, ensure_ascii=False), flush=True)
+    return EXIT_DONE
+
+
+def _translate(run: RunDirectory, options: argparse.Namespace) -> int:
+    from forge.inference.translation import load_translator, texts_to_translate, translate
+
+    loaded = load_translator(run, options.checkpoint, options.beams)
+    texts = texts_to_translate(options.texts, options.file)
+    kept = list(texts) if options.json else texts
+    answers = translate(loaded, kept, tell=not sys.stderr.isatty() or not sys.stdout.isatty())
+    if options.json:
+        for text, answer in zip(kept, answers, strict=True):
+            print(json.dumps({"source": text, "translation": answer}, ensure_ascii=False), flush=True)
+        return EXIT_DONE
+    for answer in answers:
+        print(answer, flush=True)
     return EXIT_DONE
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from forge.config.schema import Data
 from forge.core.assets import Asset
 from forge.core.errors import UserError
-from forge.inference import LoadedRun, given_table, load_run
+from forge.inference.classification import LoadedRun, given_table, load_run
 from forge.runs.run_dir import RunDirectory
 from forge.runs.tables import comparison_table
 from forge.tasks.metrics.classification import softmax

@@ -14,6 +14,11 @@ from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Policy, Wante
 from forge.core.errors import ConfigError, Problem, UserError
 from forge.runs.run_dir import RunDirectory, run_path
 
+FIGURES = {
+    "classification": ("accuracy", "macro_f1", "loss", "ece"),
+    "translation": ("bleu", "chrf", "ter", "loss"),
+}
+
 
 @dataclass(frozen=True)
 class Preflight:
@@ -123,9 +128,9 @@ def _split_files(data: Data) -> Iterator[tuple[str, str]]:
 
 
 def _metric_problems(resolved: ResolvedConfig) -> Iterator[Problem]:
-    metric, known = resolved.settings.evaluate.metric, ("accuracy", "macro_f1", "loss", "ece")
-    if resolved.settings.task == "classification" and metric not in known:
-        message = f"evaluate.metric: {metric} is a figure of translations; classification has {', '.join(known)}"
+    metric, task = resolved.settings.evaluate.metric, resolved.settings.task
+    if metric not in FIGURES[task]:
+        message = f"evaluate.metric: {metric} is no figure of {task}, which has {', '.join(FIGURES[task])}"
         yield _problem(resolved, "evaluate.metric", message)
 
 

@@ -345,7 +345,7 @@ def test_a_metric_of_another_task_is_refused_before_training(tmp_path, capsys):
         CONFIG.replace("SEED", "1").replace("STEPS", "1").replace("evaluate: {", "evaluate: {metric: bleu, ")
     )
     assert main(["--config", str(path), f"run.dir={tmp_path / 'runs'}"]) == 2
-    assert "evaluate.metric: bleu is a figure of translations; classification has accuracy" in capsys.readouterr().err
+    assert "evaluate.metric: bleu is no figure of classification, which has accuracy" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

@@ -111,7 +111,7 @@ def test_every_way_in_gives_the_same_answers_in_the_same_order(predictions, tmp_
 
 
 def test_more_rows_than_a_chunk_keep_their_order(predictions, monkeypatch):
-    monkeypatch.setattr("forge.inference.PREDICT_CHUNK", 4)
+    monkeypatch.setattr("forge.inference.classification.PREDICT_CHUNK", 4)
     texts = [f"a dog number {i}" + " runs" * (i % 5) for i in range(11)]
     answers = predictions(stdin="".join(f"{text}\tan animal\n" for text in texts))
     assert [answer["text"] for answer in answers] == texts

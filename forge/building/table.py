@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 from forge.building.base import Built, Site
 from forge.building.classification import build_classification
+from forge.building.translation import build_translation
 
-BUILDERS: dict[str, Callable[[Site], Built]] = {"classification": build_classification}
+BUILDERS: dict[str, Callable[[Site], Built]] = {
+    "classification": build_classification,
+    "translation": build_translation,
+}
 
 
 def build(site: Site) -> Built:

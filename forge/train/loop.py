@@ -138,6 +138,7 @@ class Trainer:
         """Load the best checkpoint's weights and measure the test splits with them."""
         if not self.parts.data.test:
             return
+        self.accelerator.wait_for_everyone()  # the main process may still be putting the last checkpoint in place
         best = self.state.best.step if self.state.best else self.state.step
         folder = self.parts.store.run_dir / f"checkpoint-{best}"
         if damage := verify(folder):

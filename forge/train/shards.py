@@ -63,12 +63,15 @@ def laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def fill(module: torch.nn.Module, file: Path) -> None:
-    """Load a module's weights from a file. Raises RuntimeError where names or shapes do not fit."""
+    """Load a module's weights from a file. Raises RuntimeError where names or shapes do not fit.
+
+    What is never trained may be missing: positions that are computed are not saved.
+    """
     found = load_file(file)
     own = module.state_dict(keep_vars=True)  # tied weights are then one object
     tied = {id(tensor) for name, tensor in own.items() if name in found}
     wrong = sorted(found.keys() - own.keys()) + [
-        name for name, tensor in own.items() if name not in found and id(tensor) not in tied
+        name for name, tensor in own.items() if tensor.requires_grad and name not in found and id(tensor) not in tied
     ]
     if wrong:
         raise RuntimeError(f"{file}  does not fit: {wrong[0]}")

@@ -75,6 +75,13 @@ class Settings(Section):
     """Where the run goes."""
 
     @model_validator(mode="after")
+    def _metric_of_the_task(self) -> Settings:
+        if self.task == "translation" and "metric" not in self.evaluate.model_fields_set:
+            chosen = self.evaluate.model_copy(update={"metric": "bleu"})
+            object.__setattr__(self, "evaluate", chosen)  # a section is frozen once it is made, and this is still that
+        return self
+
+    @model_validator(mode="after")
     def _data_fits_the_task(self) -> Settings:
         if problem := _foreign_to(self.task, self.data):
             raise ValueError(problem)

@@ -19,7 +19,7 @@ class Evaluate(Section):
     batch_size: Positive = 128
     """Examples per forward pass and device."""
     metric: Literal["accuracy", "macro_f1", "loss", "ece", "bleu", "chrf", "ter"] = "accuracy"
-    """Figure of the first validation split that chooses the best checkpoint."""
+    """Figure of the first validation split that chooses the best checkpoint; a translation's is `bleu` unless set."""
     patience: Positive | None = None
     """Stop early after so many evaluations without improvement; null never stops early."""
     max_examples: Positive | None = None

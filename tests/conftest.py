@@ -1,4 +1,4 @@
-"""What the tests of interrupted runs share."""
+"""What tests of several folders share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from support import Lives
 
 @pytest.fixture(scope="module")
 def lives() -> Iterator[Lives]:
+    """Lives of runs that can be killed; the server imports the libraries before the first."""
     server = Lives()
     yield server
     server.close()

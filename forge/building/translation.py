@@ -1,0 +1,132 @@
+"""Translation: parallel text → tokenizer and model → encoded splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from forge.building.base import Built, Site
+from forge.config.schema import Model, Settings
+from forge.models.built import shape_of
+from forge.models.generate import Decoding, write
+from forge.models.languages import Direction, direction, set_languages
+from forge.models.load import load_tokenizer, longest_input, peek, tokenizer_files
+from forge.models.seq2seq import load_seq2seq, start_token
+from forge.tasks.base import TaskData
+from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, tokenizer_mark
+from forge.tasks.parallel import ParallelData, read_parallel
+from forge.tasks.sources import Table
+from forge.tasks.translation import TranslationTask
+
+TRAINED_ON = 1_000_000  # pairs, at most, from which a tokenizer learns its pieces
+
+
+def build_translation(site: Site) -> Built:
+    """Raises UserError for texts, languages or a model that do not go together."""
+    settings, source, wanted = site.settings, site.source, site.wanted
+    parallel = read_parallel(settings.data, site.found.data)
+    assert parallel.train is not None
+    tokenizer = _tokenizer(site, parallel)
+    model = load_seq2seq(source, wanted, tokenizer, settings.seed)
+    told = direction(peek_or_none(site), tokenizer, parallel.source_language, parallel.target_language)
+    set_languages(tokenizer, told)
+    files = tokenizer_files(source, wanted, tokenizer)
+    task = translation_task(settings, model, tokenizer, told, parallel.target_language)
+
+    def again(task: TranslationTask) -> TaskData:
+        return encode_splits(task, parallel, site)
+
+    data = again(task)
+    languages = [parallel.source_language, parallel.target_language]
+    facts = {"languages": languages, "columns": {"source": "source", "target": "target"}}
+    header = [f"languages: {' → '.join(language or 'unnamed' for language in languages)}"]
+    return Built(task, data, model, files, facts, again, header, list(parallel.notices))
+
+
+def translation_task(
+    settings: Settings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, told: Direction, target: str | None
+) -> TranslationTask:
+    """The task for a model: what it can read, and how it is made to write."""
+    longest = longest_input(model.config) or settings.data.max_length
+    most_source = min(settings.data.max_length, longest)
+    most_target = min(settings.data.max_target_length or settings.data.max_length, longest - 1)
+    chosen = settings.generate
+    beam = Decoding(
+        chosen.beams, min(chosen.max_length or most_target, longest - 1), chosen.length_penalty, told.target_token
+    )
+    quick = Decoding(chosen.beams_while_training, beam.max_length, chosen.length_penalty, told.target_token)
+    return TranslationTask(
+        tokenizer,
+        most_source,
+        most_target,
+        start_token(model),
+        partial(write, decoding=quick),
+        partial(write, decoding=beam),
+        target,
+        told.prefix,
+    )
+
+
+def encode_splits(task: TranslationTask, parallel: ParallelData, site: Site) -> TaskData:
+    """Encode every split; evaluation splits keep their texts, to score against and to show."""
+    limit, evaluated = site.settings.data.max_train_examples, site.settings.evaluate.max_examples
+    assert parallel.train is not None
+
+    def encode(table: Table, limit: int | None, texts: bool) -> Dataset:
+        with site.accelerator.main_process_first():
+            return encode_table(task, table, limit, texts)
+
+    train = encode(parallel.train, limit, texts=False)
+    validation = {name: encode(table, evaluated, texts=True) for name, table in parallel.validation.items()}
+    test = {name: encode(table, evaluated, texts=True) for name, table in parallel.test.items()}
+    return TaskData(train, validation, test, parallel.fingerprints)
+
+
+def encode_table(task: TranslationTask, table: Table, limit: int | None, texts: bool) -> Dataset:
+    """The pairs of a table as token ids; `texts` keeps them beside, as columns `source` and `target`."""
+    rows = table.rows.select(range(min(limit, len(table.rows)))) if limit else table.rows
+    rows = rows.select_columns(["source", "target"])
+    drop = [] if texts else ["source", "target"]
+
+    def encode(batch: Any) -> dict[str, Any]:
+        return task.encode_pairs(batch["source"], batch["target"])
+
+    if len(rows) <= IN_MEMORY_ROWS:
+        columns = rows[:]
+        return Dataset.from_dict(encode(columns) | {name: columns[name] for name in columns if name not in drop})
+    marks = [tokenizer_mark(task.tokenizer), task.max_length, task.max_target_length, task.prefix, task.target_language]
+    return encode_rows(rows, encode, drop, [table.fingerprint, limit, texts, *marks])
+
+
+def peek_or_none(site: Site) -> Any:
+    """The configuration of a model that has one before it is made."""
+    return None if site.source.source in {"built", "embedded"} else peek(site.source, site.wanted)
+
+
+def _tokenizer(site: Site, parallel: ParallelData) -> PreTrainedTokenizerBase:
+    """The model's own, or as named; one trained on the training texts for a model that is made from nothing.
+
+    A student that is made from nothing takes its teacher's, so that the two read alike.
+    """
+    source, wanted, teacher, chosen = site.source, site.wanted, site.found.teacher, site.settings.teacher
+    made = source.source in {"built", "embedded"}
+    if made and not wanted.tokenizer and teacher and teacher.source not in {"built", "embedded"}:
+        its = Model(name=teacher.location, revision=chosen.revision, trust_remote_code=chosen.trust_remote_code)
+        return load_tokenizer(teacher, its, [], "teacher.name")
+    if made and not wanted.tokenizer:
+        from forge.tasks.embedded.tokenizer import train_joint_bpe
+
+        return train_joint_bpe(_texts(parallel), shape_of(source, wanted.build).vocab_size)
+    return load_tokenizer(source, wanted, [])
+
+
+def _texts(parallel: ParallelData) -> Iterator[str]:
+    assert parallel.train is not None
+    rows = parallel.train.rows
+    for batch in rows.select(range(min(TRAINED_ON, len(rows)))).iter(batch_size=1_000):
+        yield from chain(batch["source"], batch["target"])

@@ -1,0 +1,81 @@
+"""Encoder-decoders: from a directory, embedded, or built from nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from forge.config.schema import Model
+from forge.core.assets import Asset
+from forge.core.errors import UserError
+from forge.core.hashing import derive_seed
+from forge.models.built import draw_weights, marian_config, shape_of
+from forge.models.load import Readable, load_weights, peek, set_dropout
+
+
+def load_seq2seq(
+    asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase, seed: int, named_by: str = "model.name"
+) -> PreTrainedModel:
+    """An encoder-decoder in fp32, new weights drawn from `seed` alone. Raises UserError for any other model."""
+    torch.manual_seed(derive_seed(seed, "init"))
+    if asset.source in {"built", "embedded"}:
+        model = _from_nothing(asset, settings, tokenizer)
+    else:
+        model = _from_directory(asset, settings, tokenizer, named_by)
+    _freeze_unsaved(model)
+    if len(tokenizer) > model.config.vocab_size:
+        raise UserError(
+            f"model.tokenizer: has {len(tokenizer):,} tokens, {named_by} ({asset.asked}) has embeddings for "
+            f"{model.config.vocab_size:,}; take the model's own tokenizer"
+        )
+    return model
+
+
+def _freeze_unsaved(model: PreTrainedModel) -> None:
+    """Sines and cosines of positions are computed and not saved, but a loaded model has them as trainable weights."""
+    unsaved = [re.compile(pattern) for pattern in model._keys_to_ignore_on_save or ()]
+    for name, parameter in model.named_parameters():
+        if any(pattern.search(name) for pattern in unsaved):
+            parameter.requires_grad_(False)
+
+
+def start_token(model: PreTrainedModel) -> int:
+    """The token that the decoder reads first."""
+    for config in (model.generation_config, model.config):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            if isinstance(value := getattr(config, name, None), int):
+                return value
+    raise UserError(f"model.name: {type(model).__name__} does not say which token its decoder starts with")
+
+
+def _from_nothing(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    config = marian_config(shape_of(asset, settings.build), tokenizer)
+    set_dropout(config, settings.dropout)
+    model: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config)
+    draw_weights(model)
+    return model
+
+
+def _from_directory(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase, key: str) -> PreTrainedModel:
+    config = peek(asset, settings, key)
+    assert config is not None
+    _require_encoder_decoder(config, asset, key)
+    set_dropout(config, settings.dropout)
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    if settings.init == "random":
+        with Readable(asset.location, "model", key):
+            model: Any = AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=settings.trust_remote_code)
+        return model
+    return load_weights(AutoModelForSeq2SeqLM, asset, config, settings, key)
+
+
+def _require_encoder_decoder(config: PretrainedConfig, asset: Asset, key: str) -> None:
+    if not config.is_encoder_decoder:
+        raise UserError(
+            f"{key}: {asset.asked} is no encoder-decoder ({config.model_type}); translation takes Marian, T5, mBART, "
+            "NLLB and their kin, or built/marian"
+        )

@@ -1,0 +1,115 @@
+"""Translation from files to a trained model: trained, killed, resumed, measured, used."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Lives, fingerprint, forge, metrics, on_two_processes, only_run, write_config
+
+NOUNS = {"dog": "chien", "cat": "chat", "man": "homme", "bird": "oiseau", "friend": "ami", "boy": "garçon"}
+VERBS = {"sees": "voit", "hears": "entend", "follows": "suit", "calls": "appelle"}
+ADJECTIVES = {"small": "petit", "big": "grand", "old": "vieux"}
+
+
+def write_pairs(folder: Path) -> dict[str, str]:
+    """Three small splits of two-file text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(4)
+    for split, size in (("train", 300), ("dev", 24), ("test", 24)):
+        lines: dict[str, list[str]] = {"en": [], "fr": []}
+        for _ in range(size):
+            (a, b), (c, d) = rng.choice(list(ADJECTIVES.items())), rng.choice(list(NOUNS.items()))
+            (e, f), (g, h) = rng.choice(list(VERBS.items())), rng.choice(list(NOUNS.items()))
+            lines["en"].append(f"The {a} {c} {e} the {g}{rng.choice(' today|').split('|')[0].rstrip()}.")
+            lines["fr"].append(f"Le {b} {d} {f} le {h}.")
+        for side, texts in lines.items():
+            (folder / f"{split}.{side}").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    names = {"train": "train", "validation": "dev", "test": "test"}
+    return {role: f"{folder}/{name}.{{en,fr}}" for role, name in names.items()}
+
+
+def settings(folder: Path, **train: Any) -> dict[str, Any]:
+    return {
+        "task": "translation",
+        "data": {"name": None, "embedded": {}, **write_pairs(folder)},
+        "model": {
+            "name": "built/marian",
+            "dropout": 0.1,
+            "build": {"layers": 1, "width": 32, "heads": 2, "vocab_size": 400, "max_positions": 64},
+        },
+        "train": {"max_steps": 12, "schedule": "inverse_sqrt", "warmup_steps": 4, "label_smoothing": 0.1, **train},
+        "evaluate": {"every": 4, "max_examples": 16},
+        "generate": {"beams": 2, "max_length": 20},
+    }
+
+
+@pytest.mark.slow
+def test_from_files_to_translations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert forge("--config", write_config(tmp_path, settings(tmp_path / "data"))) == 0
+    run = only_run(tmp_path)
+    log = (run / "output.log").read_text()
+    assert "languages: en → fr" in log
+    kinds = {record["kind"]: record for record in metrics(run)}
+    assert {"bleu", "chrf", "ter", "length_ratio", "loss"} <= set(kinds["test"])
+    assert kinds["test"]["signatures"]["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert json.loads((run / "training_state.json").read_text())["best"]["metric"] == "bleu"
+    assert "<td>The " in (run / "report.html").read_text()
+    capsys.readouterr()
+    long = "The small dog sees the cat. " * 12  # twice what the model reads
+    assert forge("predict", "--run", str(run), "The big cat sees the dog.", "", long.strip()) == 0
+    answers = capsys.readouterr().out.split("\n")
+    assert len(answers) == 4
+    assert answers[0]
+    assert answers[1] == ""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, lives: Lives) -> None:
+    change = settings(tmp_path / "data", micro_batch_size=4, num_workers=2)
+    assert lives.run(["--config", str(write_config(tmp_path / "calm", change))]) == 0
+    expected = fingerprint(only_run(tmp_path / "calm"))
+    stormy, rng = write_config(tmp_path / "stormy", change), random.Random(3)
+    killed = sum(
+        lives.run(["--config", str(stormy)], kill_after=rng.uniform(0.3, 3.0)) == 9 for _ in range(6)
+    )  # fmt: skip
+    assert lives.run(["--config", str(stormy)]) == 0
+    assert killed
+    assert fingerprint(only_run(tmp_path / "stormy")) == expected
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    change = settings(tmp_path / "data", micro_batch_size=8, batch_size=16, group_by_length=True)
+    assert forge("--config", write_config(tmp_path / "one", change)) == 0
+    on_two_processes(write_config(tmp_path / "two", change))
+    pairs = list(zip(*(metrics(only_run(tmp_path / name)) for name in ("one", "two")), strict=True))
+    assert len(pairs) > 12
+    for one, two in pairs:
+        assert set(one) == set(two)
+        for name, value in one.items():
+            if isinstance(value, float):
+                assert two[name] == pytest.approx(value, abs=1e-5), (one["step"], name)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"evaluate": {"metric": "accuracy"}}, "evaluate.metric: accuracy is no figure of translation"),
+        ({"model": {"name": "built/lstm"}}, "there is no built/lstm"),
+        ({"model": {"name": "embedded/tiny-bart"}}, "there is no embedded/tiny-bart"),
+        ({"model": {"build": {"width": 30, "heads": 4}}}, "is no multiple of model.build.heads"),
+    ],
+)
+def test_one_line_for_what_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], said: str
+) -> None:
+    from support import merged
+
+    assert forge("--config", write_config(tmp_path, merged(settings(tmp_path / "data"), change))) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") <= 2
