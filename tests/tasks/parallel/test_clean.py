@@ -44,6 +44,9 @@ def test_a_filter_stops_what_it_must_and_says_how_much(two, read, clean, bad, re
 def test_short_pairs_are_spared_by_the_ratio(two, read):
     fine = [("Yes.", "Mais oui bien sûr alors."), ("Thank you very much indeed, sir.", "Merci.")]
     assert len(read(train=two("a", fine), clean=OFF | {"max_ratio": 3.0}).train.rows) == 2
+    limit = [(_words(1), _words(5)), (_words(6), _words(1))]  # 8 / 4 and 9 / 4
+    assert read(train=two("b", limit), clean=OFF | {"max_ratio": 2.0}).train.where(0) == "b.{en,fr}:1"
+    assert len(read(train="b.{en,fr}", clean=OFF | {"max_ratio": 2.0}).train.rows) == 1
 
 
 def test_letters_that_only_look_garbled_stay(two, read):
