@@ -52,19 +52,15 @@ def question(draw: Draw) -> Pair:
     if draw.chance(0.25):
         clause = being(draw)
         return Pair(clause.english(question=True), clause.french(question=True))
-    while (
-        clause := action(draw, TENSES[draw.of(_ASKED)], ends=False)
-    ).subject.key == "I" or clause.negation.en not in {
-        "",
-        "not",
-    }:
-        pass
+    clause = action(draw, TENSES[draw.of(_ASKED)], ends=False)
+    if clause.subject.key == "I" or clause.negation.en not in {"", "not"}:
+        return question(draw)
     clause.adverb = NOTHING
     kind = draw.random()
     obj = clause.object
     if kind < 0.2 and obj and not (obj.pronoun or clause.verb.preposition or clause.negation.en):
         return _which(clause, obj)
-    if kind < 0.5 and clause.tense is not TENSES["used to"]:
+    if kind < 0.5:
         ask = draw.one(_ASKING[:1] if clause.negation.en else _ASKING)
         return Pair(f"{ask.en} {clause.english(question=True)}", f"{ask.fr} {clause.french(question=True)}")
     clause.end = end(draw, clause.tense)

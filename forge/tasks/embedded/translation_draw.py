@@ -212,7 +212,7 @@ def qualified(draw: Draw, nouns: Sequence[Noun], verb: str) -> tuple[Noun, tuple
 
 
 def needs_gender(draw: Draw, nominal: Nominal) -> bool:
-    """Whether only the speakers themselves know how French agrees with this pronoun."""
+    """Whether the sentence leaves open how French agrees with this pronoun."""
     return nominal.person == JE or (nominal.person == VOUS and not draw.addressed)
 
 

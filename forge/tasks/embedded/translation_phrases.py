@@ -81,7 +81,7 @@ _FOR_VOWELS = {"ce": "cet", "cette": "cette", "ma": "mon", "sa": "son"}
 
 @lru_cache(maxsize=200_000)
 def noun_phrase(determiner: str, noun: Noun, adjectives: tuple[Adjective, ...] = (), plural: bool = False) -> Nominal:
-    """`the new directives`, `les nouvelles directives`. Digits as determiner are a number, `the 21` one with article."""
+    """`the new directives`, `les nouvelles directives`. A number is written in digits: `21`, `the 21`."""
     fr, in_front = _french_core(noun, adjectives, plural)
     whole, de, a, after_pas = _french_phrase(determiner, fr, noun.feminine, plural, in_front)
     en = _english_phrase(determiner, " ".join([*(each.en for each in adjectives), noun.en[plural]]), plural)

@@ -88,7 +88,8 @@ def _add_object(draw: Draw, clause: Clause, noun: Noun) -> None:
     verb = clause.verb
     if verb.objects == "body" and draw.chance(0.25):
         agrees = clause.tense.leader == COMPOUND and not verb.preposition
-        if spoken := hearer(draw, clause.subject, agrees):
+        spoken = hearer(draw, clause.subject, agrees)
+        if spoken and draw.ours(clause.subject.key, verb.key, spoken.key):
             clause.object = spoken
             return
     clause.object, clause.negation = draw.thing(noun, clause.subject, clause.negation)
