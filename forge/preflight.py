@@ -14,6 +14,7 @@ from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Policy, Wante
 from forge.core.errors import ConfigError, Problem, UserError
 from forge.runs.run_dir import RunDirectory, run_path
 
+EMBEDDED_DATA = {"classification": "embedded/nli", "translation": "embedded/en_fr"}
 FIGURES = {
     "classification": ("accuracy", "macro_f1", "loss", "ece"),
     "translation": ("bleu", "chrf", "ter", "loss"),
@@ -103,8 +104,10 @@ def _at(resolved: ResolvedConfig, key: str, wanted: Wanted, smoke: bool, policy:
 
 def _data_problems(resolved: ResolvedConfig) -> Iterator[Problem]:
     data = resolved.settings.data
-    if data.name and data.name.startswith(EMBEDDED_PREFIX) and data.name != "embedded/nli":
-        yield _problem(resolved, "data.name", f"there is no {data.name}; the embedded data set is embedded/nli")
+    fitting = EMBEDDED_DATA[resolved.settings.task]
+    for key, name in (("data.name", data.name), ("data.stand_in", data.stand_in)):
+        if name and name.startswith(EMBEDDED_PREFIX) and name != fitting:
+            yield _problem(resolved, key, f"{key}: there is no {name} for {resolved.settings.task}; it has {fitting}")
     kind = f"a split of {data.name}" if data.name else "a .jsonl, .csv, .tsv or .parquet file"
     if not data.train:
         yield _problem(resolved, "data.train", f"data.train is not set; name {kind}")

@@ -17,8 +17,12 @@ from forge.core.errors import UserError
 
 BUILT_MODELS = ("built/marian",)
 EMBEDDED_SHAPES = {
-    "embedded/tiny-marian": Build(layers=2, width=48, heads=4, dropout=0.0, vocab_size=1_000, max_positions=128),
-    "embedded/small-marian": Build(layers=2, width=128, heads=4, dropout=0.0, vocab_size=1_000, max_positions=128),
+    "embedded/tiny-marian": Build(
+        layers=1, width=64, heads=4, feedforward=128, dropout=0.0, vocab_size=1_200, max_positions=128
+    ),
+    "embedded/small-marian": Build(
+        layers=2, width=128, heads=4, feedforward=256, dropout=0.0, vocab_size=1_200, max_positions=128
+    ),
 }
 """Stand-ins for OPUS-MT models in smoke runs, tests and lessons: the student, and its teacher."""
 

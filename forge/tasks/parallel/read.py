@@ -19,7 +19,10 @@ from forge.tasks.parallel.moses import read_two_files
 from forge.tasks.parallel.pairs import Pairs, Reader, refuse_empty
 from forge.tasks.parallel.store import Counts, Stored, store
 from forge.tasks.parallel.tmx import read_tmx
-from forge.tasks.sources import Table, from_directory
+from forge.tasks.sources import Table, from_directory, from_rows
+
+EMBEDDED_PAIRS = "embedded/en_fr"
+EMBEDDED_EVAL_SIZE = 1_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ def read_parallel(data: Data, asset: Asset | None) -> ParallelData:
 
     `data.max_train_examples` counts pairs that are left after cleaning. Raises UserError that names file and line.
     """
+    if asset is not None and asset.source == "embedded":
+        return _generated(data)
     notices: list[str] = []
     train = _reader(data, asset, data.train) if data.train else None
     cut = cut_off(train, data.cut) if train and (data.cut.validation or data.cut.test) else None
@@ -62,11 +67,26 @@ def read_parallel(data: Data, asset: Asset | None) -> ParallelData:
     return ParallelData(source, target, table, validation, test, tuple(notices))
 
 
+def _generated(data: Data) -> ParallelData:
+    """The embedded pairs; they are clean, and their splits share no combination of words."""
+    from forge.tasks.embedded.translation import generate
+
+    def table(split: str, size: int) -> Table:
+        rows = generate(split, size, data.embedded.seed, data.embedded.difficulty)
+        return from_rows(f"{EMBEDDED_PAIRS}:{split}", rows)
+
+    return ParallelData(
+        "en",
+        "fr",
+        table("train", data.max_train_examples or data.embedded.train_size),
+        {"validation": table("validation", EMBEDDED_EVAL_SIZE)},
+        {"test": table("test", EMBEDDED_EVAL_SIZE)} if data.test or data.cut.test else {},
+    )
+
+
 def _reader(data: Data, asset: Asset | None, reference: str) -> Reader:
     """The split or file that is named, in whichever format."""
     if asset is not None:
-        if asset.source == "embedded":
-            raise UserError(f"data.name: {asset.location} is no parallel text")
         return read_table(from_directory(asset.location, data.subset, reference, asset.revision), data.columns)
     if files := two_files(reference):
         source, target = (Path(file).expanduser() for file in files)
