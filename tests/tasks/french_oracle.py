@@ -89,8 +89,10 @@ ETRE = {
 est sommes êtes sont étais était étions étiez étaient sera serons serez seront serait serions seriez seraient
 soit soyons soyez soient été être""")
 }
-AVOIR = {*_words("""
-ai a avons avez ont aie ait ayons ayez aient""")}
+AVOIR = {
+    *_words("""
+ai a avons avez ont aie ait ayons ayez aient""")
+}
 FUNCTION = {
     *_words("""
 fin compte besoin lieu raison tort vigueur faveur ne n' pas plus jamais y en me m' lui leur le la l' les que
@@ -121,8 +123,11 @@ ANY = {("m", 1), ("f", 1)}
 MANY = {("m", 2), ("f", 2)}
 DETERMINERS |= dict.fromkeys(["notre", "votre", "leur", "chaque"], ANY)
 DETERMINERS |= {f"{letter}on": {("m", 1), ("f", 1)} for letter in "ms"} | {f"{letter}a": {("f", 1)} for letter in "ms"}
-DETERMINERS |= dict.fromkeys(_words("""
-les des aux ces mes ses nos vos leurs plusieurs"""), MANY)
+DETERMINERS |= dict.fromkeys(
+    _words("""
+les des aux ces mes ses nos vos leurs plusieurs"""),
+    MANY,
+)
 DETERMINERS |= dict.fromkeys(("de", "d'"), ANY | MANY)
 _TENS = ["vingt", "trente", "quarante", "cinquante", "soixante", "quatre-vingt"]
 _UNITS = _words(
