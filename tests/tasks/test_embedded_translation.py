@@ -17,9 +17,10 @@ from french_oracle import errors
 
 from forge.tasks.embedded.translation import SPLITS, generate, split_of
 from forge.tasks.embedded.translation_clauses import TENSES, Clause, Pair
-from forge.tasks.embedded.translation_draw import NEVER, NO_LONGER, NOT, NOT_ANY, NOT_YET
+from forge.tasks.embedded.translation_draw import NEVER, NO_LONGER, NOT, NOT_ANY, NOT_YET, Draw
 from forge.tasks.embedded.translation_french import agreed, cardinal, conjugation, elided
 from forge.tasks.embedded.translation_phrases import ONE, US, WE, YOU, noun_phrase, owned
+from forge.tasks.embedded.translation_simple import tense_of
 from forge.tasks.embedded.translation_words import ADJECTIVES, BODIES, TEXTS, VERBS
 
 NOUNS = {noun.en[0]: noun for noun in (*BODIES, *TEXTS)}
@@ -337,6 +338,13 @@ def test_one_english_sentence_has_one_translation():
         for row in generate("train", 12_000, seed=3, difficulty=difficulty):
             assert found.setdefault(row["source"], row["target"]) == row["target"]
     assert len(found) > 33_000
+
+
+def test_no_verb_is_told_in_a_past_that_looks_like_its_present():
+    draw = Draw("any", "train", 0.5)
+    drawn = {key: {tense_of(draw, DOING[key]) for _ in range(500)} for key in ("put an end to", "adopt")}
+    assert TENSES["past"] not in drawn["put an end to"]
+    assert drawn["adopt"] >= {TENSES["past"], *drawn["put an end to"]}
 
 
 def test_difficulty_makes_sentences_longer():
