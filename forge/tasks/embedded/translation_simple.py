@@ -57,6 +57,8 @@ def tense_of(draw: Draw, verb: Verb, names: tuple[tuple[str, ...], tuple[float, 
         name = draw.of(names)
         if verb.state and name in _NOT_OF_STATES:
             continue
+        if name == "past" and forms(verb.en)[1] == verb.en:  # "they put" could be either
+            continue
         return TENSES["was" if verb.state and name == "past" else name]
 
 
