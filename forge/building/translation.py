@@ -12,7 +12,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.building.base import Built, Site
 from forge.config.schema import Model, Settings
-from forge.models.built import shape_of
 from forge.models.generate import Decoding, write
 from forge.models.languages import Direction, direction, set_languages
 from forge.models.load import load_tokenizer, longest_input, peek, tokenizer_files
@@ -23,6 +22,7 @@ from forge.tasks.parallel import ParallelData, read_parallel
 from forge.tasks.sources import Table
 from forge.tasks.translation import TranslationTask
 
+EMBEDDED_PIECES = 1_200  # of the tokenizer that an embedded model gets
 TRAINED_ON = 1_000_000  # pairs, at most, from which a tokenizer learns its pieces
 
 
@@ -121,7 +121,8 @@ def _tokenizer(site: Site, parallel: ParallelData) -> PreTrainedTokenizerBase:
     if made and not wanted.tokenizer:
         from forge.tasks.embedded.tokenizer import train_joint_bpe
 
-        return train_joint_bpe(_texts(parallel), shape_of(source, wanted.build).vocab_size)
+        pieces = EMBEDDED_PIECES if source.source == "embedded" else wanted.build.vocab_size
+        return train_joint_bpe(_texts(parallel), pieces)
     return load_tokenizer(source, wanted, [])
 
 

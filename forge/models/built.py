@@ -12,30 +12,9 @@ from torch import nn
 from transformers import MarianConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.config.schema import Build
-from forge.core.assets import Asset
 from forge.core.errors import UserError
 
 BUILT_MODELS = ("built/marian",)
-EMBEDDED_SHAPES = {
-    "embedded/tiny-marian": Build(
-        layers=1, width=64, heads=4, feedforward=128, dropout=0.0, vocab_size=1_200, max_positions=128
-    ),
-    "embedded/small-marian": Build(
-        layers=2, width=128, heads=4, feedforward=256, dropout=0.0, vocab_size=1_200, max_positions=128
-    ),
-}
-"""Stand-ins for OPUS-MT models in smoke runs, tests and lessons: the student, and its teacher."""
-
-
-def shape_of(asset: Asset, build: Build) -> Build:
-    """The shape of a model that is made from nothing. Raises UserError for an embedded one that there is not."""
-    if asset.source == "built":
-        if asset.location not in BUILT_MODELS:
-            raise UserError(f"model.name: there is no {asset.location}; a model is built as {', '.join(BUILT_MODELS)}")
-        return build
-    if asset.location not in EMBEDDED_SHAPES:
-        raise UserError(f"model.name: there is no {asset.location}; embedded are {', '.join(EMBEDDED_SHAPES)}")
-    return EMBEDDED_SHAPES[asset.location]
 
 
 def marian_config(build: Build, tokenizer: PreTrainedTokenizerBase) -> MarianConfig:

@@ -12,7 +12,8 @@ from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
-from forge.models.built import draw_weights, marian_config, shape_of
+from forge.models.built import BUILT_MODELS, draw_weights, marian_config
+from forge.models.embedded import EMBEDDED_TRANSLATORS, build_translator_config
 from forge.models.load import Readable, load_weights, peek, set_dropout
 
 
@@ -52,11 +53,23 @@ def start_token(model: PreTrainedModel) -> int:
 
 
 def _from_nothing(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    config = marian_config(shape_of(asset, settings.build), tokenizer)
+    if asset.source == "built":
+        config = _built_config(asset, settings, tokenizer)
+    elif asset.location in EMBEDDED_TRANSLATORS:
+        config = build_translator_config(asset.location, len(tokenizer))
+    else:
+        raise UserError(f"model.name: there is no {asset.location}; embedded are {', '.join(EMBEDDED_TRANSLATORS)}")
     set_dropout(config, settings.dropout)
     model: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config)
-    draw_weights(model)
+    if asset.source == "built":
+        draw_weights(model)
     return model
+
+
+def _built_config(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    if asset.location not in BUILT_MODELS:
+        raise UserError(f"model.name: there is no {asset.location}; a model is built as {', '.join(BUILT_MODELS)}")
+    return marian_config(settings.build, tokenizer)
 
 
 def _from_directory(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase, key: str) -> PreTrainedModel:
