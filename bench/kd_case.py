@@ -112,7 +112,7 @@ def run_trainer(prepared: assemble.Prepared) -> Times:
 
     trainer = _Timed(prepared.parts, sink, None)
     trainer.run()
-    prepared.parts.accelerator.free_memory(trainer.optimizer)
+    prepared.parts.accelerator.free_memory(trainer.engine.optimizer)
     del trainer
     gc.collect()
     return marks[-1][0] - marks[0][0], marks[-1][1] - marks[0][1]

@@ -102,7 +102,7 @@ def rank(pid: int) -> str:
     return next((value[5:].decode() for value in variables if value.startswith(b"RANK=")), "")
 
 
-def left_behind(folder: Path, processes: int, who: str, moment: str) -> str:
+def left_behind(folder: Path, processes: int, who: str, moment: str, allowed: float) -> str:
     folder.mkdir()
     run = Run(folder, processes)
     try:
@@ -114,17 +114,28 @@ def left_behind(folder: Path, processes: int, who: str, moment: str) -> str:
         began = time.monotonic()
         if who == "script":
             run.script.wait()
-        wait_for(lambda: not run.all(), 10, lambda: f"{who}, {moment}: {run.all()}\n{(folder / 'out').read_text()}")
+        wait_for(
+            lambda: not run.all(), allowed, lambda: f"{who}, {moment}: {run.all()}\n{(folder / 'out').read_text()}"
+        )
         return f"{who} of {there} processes, {moment}: none left after {time.monotonic() - began:.1f} s"
     finally:
         run.end()
 
 
+def seconds_allowed() -> float:
+    """Ten seconds, or more where the machine has other work: then importing torch takes longer than two."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return max(10.0, 5 * (time.monotonic() - began))
+
+
 def test_kill_9_leaves_no_process_behind(tmp_path: Path) -> None:
+    allowed = seconds_allowed()
+    print(f"within {allowed:.0f} s:")
     work = [(name, "training") for name in CASES] + [(name, "starting") for name in STARTING]
     with ThreadPoolExecutor(2) as pool:
         done = [
-            pool.submit(left_behind, tmp_path / f"{name.replace(' ', '_')}_{moment}", *CASES[name], moment)
+            pool.submit(left_behind, tmp_path / f"{name.replace(' ', '_')}_{moment}", *CASES[name], moment, allowed)
             for name, moment in work
         ]
     print("\n".join(one.result() for one in done))
