@@ -81,7 +81,7 @@ class Lab:
 
     def completed(self, name: str) -> bool:
         """Whether the run says so; its state is what it writes last."""
-        return result(only_run(self.folder / name))["state"]["status"] == "completed"
+        return json.loads((only_run(self.folder / name) / "training_state.json").read_text())["status"] == "completed"
 
     def wait_trained(self, name: str, seconds: float = PATIENCE) -> None:
         """Until the run has a checkpoint."""
