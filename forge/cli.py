@@ -278,6 +278,8 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
     if options.data is None:
         _print_result(run.path, run.state())
         return EXIT_DONE
+    if run.metadata()["config"]["task"] == "translation":
+        raise UserError("--data measures classifiers; translate with `predict`, then score with --hypotheses F")
     from forge.inference.classification import evaluate_run, load_run
     from forge.runs.tables import scores_table
 
@@ -331,7 +333,7 @@ def _translate(run: RunDirectory, options: argparse.Namespace) -> int:
     loaded = load_translator(run, options.checkpoint, options.beams)
     texts = texts_to_translate(options.texts, options.file)
     kept = list(texts) if options.json else texts
-    answers = translate(loaded, kept, tell=not sys.stderr.isatty() or not sys.stdout.isatty())
+    answers = translate(loaded, kept)
     if options.json:
         for text, answer in zip(kept, answers, strict=True):
             print(json.dumps({"source": text, "translation": answer}, ensure_ascii=False), flush=True)

@@ -29,11 +29,12 @@ TRAINED_ON = 1_000_000  # pairs, at most, from which a tokenizer learns its piec
 def build_translation(site: Site) -> Built:
     """Raises UserError for texts, languages or a model that do not go together."""
     settings, source, wanted = site.settings, site.source, site.wanted
-    parallel = read_parallel(settings.data, site.found.data)
+    with site.accelerator.main_process_first():  # it writes the tables that the others then find
+        parallel = read_parallel(settings.data, site.found.data)
     assert parallel.train is not None
     tokenizer = _tokenizer(site, parallel)
     model = load_seq2seq(source, wanted, tokenizer, settings.seed)
-    told = direction(peek_or_none(site), tokenizer, parallel.source_language, parallel.target_language)
+    told = direction(_peek(site), tokenizer, parallel.source_language, parallel.target_language)
     set_languages(tokenizer, told)
     files = tokenizer_files(source, wanted, tokenizer)
     task = translation_task(settings, model, tokenizer, told, parallel.target_language)
@@ -43,7 +44,7 @@ def build_translation(site: Site) -> Built:
 
     data = again(task)
     languages = [parallel.source_language, parallel.target_language]
-    facts = {"languages": languages, "columns": {"source": "source", "target": "target"}}
+    facts = {"languages": languages}
     header = [f"languages: {' → '.join(language or 'unnamed' for language in languages)}"]
     return Built(task, data, model, files, facts, again, header, list(parallel.notices))
 
@@ -103,7 +104,7 @@ def encode_table(task: TranslationTask, table: Table, limit: int | None, texts: 
     return encode_rows(rows, encode, drop, [table.fingerprint, limit, texts, *marks])
 
 
-def peek_or_none(site: Site) -> Any:
+def _peek(site: Site) -> Any:
     """The configuration of a model that has one before it is made."""
     return None if site.source.source in {"built", "embedded"} else peek(site.source, site.wanted)
 

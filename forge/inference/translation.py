@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from forge.assemble import quiet_libraries
-from forge.building.translation import encode_table, translation_task
+from forge.building.translation import translation_task
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
@@ -24,11 +24,9 @@ from forge.models.languages import direction, set_languages
 from forge.models.load import load_tokenizer, peek
 from forge.models.seq2seq import load_seq2seq
 from forge.runs.run_dir import RunDirectory
-from forge.tasks.base import Scores
 from forge.tasks.sentences import pieces
-from forge.tasks.sources import FILE_SUFFIXES, Table, from_file, not_utf8
+from forge.tasks.sources import FILE_SUFFIXES, from_file, not_utf8
 from forge.tasks.translation import TranslationTask
-from forge.train.evaluate import infer
 
 CHUNK = 2_000  # texts read before the first translation is written
 TOKENS_AT_ONCE = 8_192  # padded source tokens times beams of a batch
@@ -43,7 +41,6 @@ class Translator:
     model: Any
     accelerator: Accelerator
     beams: int
-    batch_size: int
     checkpoint: str
 
 
@@ -68,26 +65,17 @@ def load_translator(run: RunDirectory, which: str = "best", beams: int | None = 
     accelerator = Accelerator()
     model.to(accelerator.device).eval()
     task = translation_task(settings, model, tokenizer, told, target)
-    return Translator(
-        task, model, accelerator, settings.generate.beams, settings.evaluate.batch_size, Path(folder).name
-    )
+    return Translator(task, model, accelerator, settings.generate.beams, Path(folder).name)
 
 
-def measure(loaded: Translator, table: Table) -> Scores:
-    """Scores of a table with columns `source` and `target`, as test splits are measured."""
-    task = loaded.task.thorough()
-    data = encode_table(task, table, None, texts=True)
-    return task.score(infer(loaded.accelerator, task, loaded.model, data, loaded.batch_size), data)
-
-
-def translate(loaded: Translator, texts: Iterable[str], tell: bool = False) -> Iterator[str]:
-    """A translation of each text, in order; an empty one of an empty one. `tell` reports speed on standard error."""
+def translate(loaded: Translator, texts: Iterable[str]) -> Iterator[str]:
+    """A translation of each text, in order; an empty one of an empty one. Speed goes to standard error."""
     began = told = time.monotonic()
     done, remaining = 0, iter(texts)
     while chunk := list(islice(remaining, CHUNK)):
         yield from _translate_chunk(loaded, chunk)
         done, now = done + len(chunk), time.monotonic()
-        if tell and now - told >= REPORT_SECONDS:
+        if now - told >= REPORT_SECONDS:
             told = now
             print(f"forge: {done:,} texts, {done / (now - began):,.1f} a second", file=sys.stderr)  # noqa: T201
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import MarianConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import MarianConfig, PreTrainedModel
 
 from forge.config.schema import Build
-from forge.core.errors import UserError
 
 BUILT_MODELS = ("built/marian",)
 
 
-def marian_config(build: Build, tokenizer: PreTrainedTokenizerBase) -> MarianConfig:
-    """The configuration of a model of this shape for this tokenizer, which needs a padding and an end token."""
-    if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
-        raise UserError("model.tokenizer: a built model needs a tokenizer with a padding and an end-of-text token")
+def marian_config(build: Build, vocab_size: int, padding: int, end: int) -> MarianConfig:
+    """The configuration of a model of this shape, for a tokenizer with so many pieces and these two tokens."""
     feedforward = build.feedforward or 4 * build.width
     return MarianConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocab_size,
         d_model=build.width,
         encoder_layers=build.layers,
         decoder_layers=build.decoder_layers or build.layers,
@@ -39,10 +36,11 @@ def marian_config(build: Build, tokenizer: PreTrainedTokenizerBase) -> MarianCon
         scale_embedding=True,
         share_encoder_decoder_embeddings=True,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
-        forced_eos_token_id=None,
+        pad_token_id=padding,
+        bos_token_id=None,
+        eos_token_id=end,
+        decoder_start_token_id=padding,
+        forced_eos_token_id=None,  # Marian forces its own id 0 at the longest length, which may be the padding here
         num_beams=1,
     )
 

@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
-from transformers import BertConfig, DistilBertConfig, MarianConfig, PretrainedConfig
+from transformers import BertConfig, DistilBertConfig, PretrainedConfig
+
+from forge.config.schema import Build
+from forge.models.built import marian_config
 
 MAX_POSITIONS = 128
 _PAD = 0
@@ -64,31 +67,12 @@ def _tiny_marian(vocab_size: int) -> PretrainedConfig:
 
 
 def _marian(vocab_size: int, width: int, layers: int, heads: int) -> PretrainedConfig:
-    return MarianConfig(
-        vocab_size=vocab_size,
-        decoder_vocab_size=vocab_size,
-        d_model=width,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        encoder_attention_heads=heads,
-        decoder_attention_heads=heads,
-        encoder_ffn_dim=2 * width,
-        decoder_ffn_dim=2 * width,
-        max_position_embeddings=MAX_POSITIONS,  # sinusoids: they cost nothing to learn
-        activation_function="relu",
-        dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        init_std=width**-0.5,  # with scale_embedding, tokens start as large as positions
-        scale_embedding=True,
-        share_encoder_decoder_embeddings=True,
-        tie_word_embeddings=True,
-        pad_token_id=_PAD,
-        bos_token_id=None,
-        eos_token_id=_END,
-        decoder_start_token_id=_PAD,
-        forced_eos_token_id=None,  # Marian forces its own id 0 at the longest length, which is the padding here
+    shape = Build(
+        layers=layers, width=width, heads=heads, feedforward=2 * width, dropout=0.0, max_positions=MAX_POSITIONS
     )
+    config = marian_config(shape, vocab_size, _PAD, _END)
+    config.init_std = width**-0.5  # with scale_embedding, tokens start as large as positions
+    return config
 
 
 def align_queries_and_keys(model: torch.nn.Module) -> None:

@@ -69,7 +69,10 @@ def _from_nothing(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerB
 def _built_config(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
     if asset.location not in BUILT_MODELS:
         raise UserError(f"model.name: there is no {asset.location}; a model is built as {', '.join(BUILT_MODELS)}")
-    return marian_config(settings.build, tokenizer)
+    padding, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if padding is None or end is None:
+        raise UserError("model.tokenizer: a built model needs a tokenizer with a padding and an end-of-text token")
+    return marian_config(settings.build, len(tokenizer), padding, end)
 
 
 def _from_directory(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase, key: str) -> PreTrainedModel:
