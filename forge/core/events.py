@@ -26,6 +26,7 @@ class Started:
     step: int
     total_steps: int
     run_dir: str
+    evaluated: int | None = None  # step of the last evaluation that counts, where it may be before `step`
 
 
 @dataclass(frozen=True)

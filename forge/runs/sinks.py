@@ -54,8 +54,8 @@ class MetricsLog:
     def __call__(self, event: Event) -> None:
         """Append the event's record."""
         match event:
-            case Started(step=step):
-                self._keep_up_to(step)
+            case Started(step=step, evaluated=evaluated):
+                self._keep_up_to(step, step if evaluated is None else evaluated)
             case StepLogged():
                 counts = {"samples_seen": event.samples_seen, "tokens_seen": event.tokens_seen}
                 head = {"kind": "step", "step": event.step, "epoch": event.epoch}
@@ -69,13 +69,13 @@ class MetricsLog:
         with storage_errors(f"writing {METRICS}"), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
-    def _keep_up_to(self, step: int) -> None:
+    def _keep_up_to(self, step: int, evaluated: int) -> None:
         if not self._path.is_file():
             return
         kept = [
             record
             for record in read_metrics(self._path.read_bytes().decode("utf-8", "replace"))
-            if _before(record, step)
+            if _before(record, step, evaluated)
         ]
         with storage_errors(f"writing {METRICS}"):
             write_atomic(self._path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
@@ -94,8 +94,10 @@ def read_metrics(text: str) -> list[dict[str, Any]]:
     return records
 
 
-def _before(record: Mapping[str, Any], step: int) -> bool:
-    return int(record["step"]) <= step and record["kind"] != "test"
+def _before(record: Mapping[str, Any], step: int, evaluated: int) -> bool:
+    """Whether a record stays: not what comes again, such as an evaluation that no checkpoint remembers."""
+    last = {"step": step, "evaluation": evaluated}.get(record["kind"], -1)
+    return int(record["step"]) <= last
 
 
 class StateFile:

@@ -65,7 +65,7 @@ class Trainer:
         """Train to the end and return the final state. Raises DivergedError, StorageError, StoppedError."""
         state, started = self.state, time.monotonic()
         self.saver.prune(state, state.step)  # a life that was killed between saving and pruning left one too many
-        self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir)))
+        self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir), state.evaluated))
         self._progress()
         self.engine.model.train()
         try:

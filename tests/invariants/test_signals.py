@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,13 @@ class AskAt(StopRequest):
         return "the test" if self.left < 0 else ""
 
 
-def test_a_stop_at_every_boundary_there_is(tmp_path: Path) -> None:
-    """Between any two steps and in each batch of each evaluation, test split included."""
+AN_EVALUATION = 3  # looks: before it, and before each of its two batches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [None, AN_EVALUATION], ids=["once", "after-the-evaluation-made-up"])
+def test_a_stop_at_every_boundary_there_is(tmp_path: Path, again: int | None) -> None:
+    """Between any two steps and in each batch of each evaluation, test split included; the next life may stop too."""
     from forge.assemble import train
     from forge.config import resolve
     from forge.core.errors import StoppedError
@@ -105,6 +111,8 @@ def test_a_stop_at_every_boundary_there_is(tmp_path: Path) -> None:
 
     change = {"train": {"max_steps": 4}, "evaluate": {"every": 2, "max_examples": 16, "batch_size": 8}}
     change["checkpoint"] = {"every": 3}
+    if again is not None:  # some evaluations must be neither the best so far nor at a step that is saved
+        change["evaluate"] |= {"every": 1}
     assert forge("--config", write_config(tmp_path / "calm", change)) == 0
     expected = result(only_run(tmp_path / "calm"))
     stops = 0
@@ -115,6 +123,9 @@ def test_a_stop_at_every_boundary_there_is(tmp_path: Path) -> None:
             train(preflight(resolve(config)), ["test"], AskAt(looks))
         except StoppedError:
             stops += 1
+            if again is not None:
+                with suppress(StoppedError):
+                    train(preflight(resolve(config)), ["test"], AskAt(again))
             assert forge("--config", config) == 0
             assert result(only_run(folder)) == expected, f"stopped at look {looks}"
         else:

@@ -148,6 +148,8 @@ def test_a_restart_drops_what_comes_again(run):
         log(event)
     MetricsLog(run)(Started(10, 20, ""))
     assert [(record["kind"], record["step"]) for record in _metrics(run)] == [("step", 10), ("evaluation", 10)]
+    MetricsLog(run)(Started(10, 20, "", evaluated=5))
+    assert [record["kind"] for record in _metrics(run)] == ["step"], "no checkpoint remembers the evaluation"
     MetricsLog(run)(Started(0, 20, ""))
     assert _metrics(run) == []
 
