@@ -172,7 +172,7 @@ def prepare_run(
         steps, root = total_steps(settings, batches), Path(settings.run.dir).expanduser()
         student = Student(built.model, built.task, built.data, batches, steps, built.again, root)
         teaching = prepare_teaching(settings, found.teacher, student, accelerator, filling)
-    objective = teaching.objective if teaching else SFT(settings.train.label_smoothing)
+    objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head)
     parts = Parts(
         settings,
         built.task,

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
+from forge.models.head import Head
 from forge.preflight import Preflight
 from forge.tasks.base import Task, TaskData
 
@@ -40,5 +41,6 @@ class Built:
     tokenizer_files: Mapping[str, bytes]
     facts: Mapping[str, Any]  # what using the run later needs to know, for run_metadata.json
     again: Callable[[Any], TaskData]  # the same splits, encoded by the same task with another tokenizer
+    head: Head | None = None  # of a model that writes text, where its logits can be made a few at a time
     header: Sequence[str] = ()
     notices: Sequence[str] = field(default=())

@@ -43,7 +43,7 @@ def build_classification(site: Site) -> Built:
     header = [f"labels: {', '.join(plan.names)}"]
     notices = [*([plan.notice] if plan.notice else []), *data.notices]
     facts = {"labels": plan.names, "columns": raw.columns.model_dump()}
-    return Built(task, data, model, files, facts, again, header, notices)
+    return Built(task, data, model, files, facts, again, header=header, notices=notices)
 
 
 def encode_splits(task: ClassificationTask, raw: RawData, site: Site) -> TaskData:
