@@ -22,7 +22,7 @@ from datasets import Dataset, disable_progress_bars
 from forge.building import Site, build
 from forge.config.schema import Settings
 from forge.core.assets import Asset
-from forge.core.errors import CheckpointError, StoppedError, UserError
+from forge.core.errors import CheckpointError, StoppedError
 from forge.core.events import Notice, Sink, fan_out
 from forge.models.load import as_saved
 from forge.objectives.sft import SFT
@@ -34,7 +34,6 @@ from forge.runs.report import write_report
 from forge.runs.run_dir import RunDirectory, check_room, outcome
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile
 from forge.runs.trackers import make_trackers
-from forge.tasks.classification import ClassificationTask
 from forge.teaching import Student, Teaching, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
@@ -155,8 +154,6 @@ def prepare_run(
 ) -> Prepared:
     """Read, load and encode everything; raises UserError before anything is written."""
     settings = found.resolved.settings
-    if found.teacher and settings.task != "classification":
-        raise UserError(f"alpha: distillation of a {settings.task} is not there yet; take alpha: 0.0")
     source, wanted = found.model, settings.model
     if found.tokenizer:
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})
@@ -168,9 +165,11 @@ def prepare_run(
     about = {"config": found.digest, "versions": versions()}
     teaching = None
     if found.teacher:
-        assert isinstance(built.task, ClassificationTask)
         steps, root = total_steps(settings, batches), Path(settings.run.dir).expanduser()
-        student = Student(built.model, built.task, built.data, batches, steps, built.again, root)
+        source_language = built.facts.get("languages", [None])[0]
+        student = Student(
+            built.model, built.task, built.data, batches, steps, built.again, root, built.head, source_language
+        )
         teaching = prepare_teaching(settings, found.teacher, student, accelerator, filling)
     objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head)
     parts = Parts(

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -53,10 +54,11 @@ def build_translation(site: Site) -> Built:
 
 
 def translation_task(
-    settings: Settings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, told: Direction, target: str | None
+    settings: Settings, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, told: Direction, target: str | None
 ) -> TranslationTask:
     """The task for a model: what it can read, and how it is made to write."""
-    longest = longest_input(model.config) or settings.data.max_length
+    asked: Any = model
+    longest = longest_input(asked.config) or settings.data.max_length
     most_source = min(settings.data.max_length, longest)
     most_target = min(settings.data.max_target_length or settings.data.max_length, longest - 1)
     chosen = settings.generate

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import PretrainedConfig
 
-from forge.config.schema import Model
-from forge.core.assets import Asset
 from forge.core.hashing import digest, file_sha256
 from forge.core.manifest import RESUME_ONLY
-from forge.models.embedded import build_config
-from forge.models.load import peek
 
 
 def weights_sha256(folder: Path) -> str:
@@ -23,11 +19,8 @@ def weights_sha256(folder: Path) -> str:
     return digest([[path.name, file_sha256(path)] for path in files])
 
 
-def architecture_of(asset: Asset, settings: Model, labels: Sequence[str], vocab_size: int) -> nn.Module:
+def architecture_of(auto_class: Any, config: PretrainedConfig, trust_remote_code: bool) -> nn.Module:
     """The network without memory for its weights, to ask it about its layers."""
-    config = peek(asset, settings) or build_config(asset.location, vocab_size, labels)
     with torch.device("meta"):
-        model: nn.Module = AutoModelForSequenceClassification.from_config(
-            config, trust_remote_code=settings.trust_remote_code
-        )
+        model: nn.Module = auto_class.from_config(config, trust_remote_code=trust_remote_code)
     return model

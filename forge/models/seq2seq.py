@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForSeq2SeqLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.config.schema import Model
@@ -14,6 +15,7 @@ from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
 from forge.models.built import BUILT_MODELS, draw_weights, marian_config
 from forge.models.embedded import EMBEDDED_TRANSLATORS, build_translator_config
+from forge.models.identity import architecture_of
 from forge.models.load import Readable, load_weights, peek, set_dropout
 
 
@@ -43,22 +45,38 @@ def _freeze_unsaved(model: PreTrainedModel) -> None:
             parameter.requires_grad_(False)
 
 
-def start_token(model: PreTrainedModel) -> int:
+def start_token(model: nn.Module) -> int:
     """The token that the decoder reads first."""
-    for config in (model.generation_config, model.config):
+    asked: Any = model
+    for config in (asked.generation_config, asked.config):
         for name in ("decoder_start_token_id", "bos_token_id"):
             if isinstance(value := getattr(config, name, None), int):
                 return value
     raise UserError(f"model.name: {type(model).__name__} does not say which token its decoder starts with")
 
 
-def _from_nothing(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    if asset.source == "built":
-        config = _built_config(asset, settings, tokenizer)
-    elif asset.location in EMBEDDED_TRANSLATORS:
-        config = build_translator_config(asset.location, len(tokenizer))
+def seq2seq_architecture(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase, key: str) -> nn.Module:
+    """The network without memory for its weights, to ask it about its layers."""
+    if asset.source in {"built", "embedded"}:
+        config = _made_config(asset, settings, tokenizer)
     else:
-        raise UserError(f"model.name: there is no {asset.location}; embedded are {', '.join(EMBEDDED_TRANSLATORS)}")
+        found = peek(asset, settings, key)
+        assert found is not None
+        _require_encoder_decoder(found, asset, key)
+        config = found
+    return architecture_of(AutoModelForSeq2SeqLM, config, settings.trust_remote_code)
+
+
+def _made_config(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    if asset.source == "built":
+        return _built_config(asset, settings, tokenizer)
+    if asset.location in EMBEDDED_TRANSLATORS:
+        return build_translator_config(asset.location, len(tokenizer))
+    raise UserError(f"model.name: there is no {asset.location}; embedded are {', '.join(EMBEDDED_TRANSLATORS)}")
+
+
+def _from_nothing(asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    config = _made_config(asset, settings, tokenizer)
     set_dropout(config, settings.dropout)
     model: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config)
     if asset.source == "built":

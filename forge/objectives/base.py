@@ -27,7 +27,6 @@ class LossReport:
 
     loss: torch.Tensor  # differentiable
     parts: Mapping[str, torch.Tensor] = field(default_factory=dict)  # detached shares of named figures, for the log
-    terms: Mapping[str, torch.Tensor] = field(default_factory=dict)  # differentiable, unweighted: to measure gradients
 
 
 class Objective(ABC):
@@ -47,6 +46,10 @@ class Objective(ABC):
     @abstractmethod
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
         """One micro-batch's share of the loss, given the normalisers of the whole global batch."""
+
+    def unweighted(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """Each term's share before its weight, differentiable: to measure the terms' gradients one by one."""
+        raise NotImplementedError
 
     def balance(self, norms: Mapping[str, float]) -> str:
         """Fix the weights of the terms by the gradient norms of their unweighted losses; what was done, for the log."""

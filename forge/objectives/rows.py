@@ -9,14 +9,16 @@ Shape letters: P positions (labels that count), n positions of a chunk, D width,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from forge.models.head import Head
-from forge.tasks.base import Batch, forward
+from forge.tasks.base import IGNORED_LABEL, Batch, forward
 
 CHUNK_BYTES = {"cpu": 4_000_000, "cuda": 256_000_000}  # of one chunk's logits in fp32
 
@@ -34,6 +36,52 @@ def sum_over_rows(
     weight, bias = (head.weight, head.bias) if head else (None, None)
     apply: Callable[..., tuple[Tensor, Tensor]] = _Rows.apply
     return apply(states_MX, weight, bias, positions_P, losses, weights)
+
+
+class Rows(Protocol):
+    """What a model says at every position of a batch, looked at a few positions at a time."""
+
+    def at(self, positions_n: Tensor) -> Any:
+        """Logits (n, V) in fp32, or what stands for them."""
+        ...
+
+
+@dataclass(frozen=True)
+class WholeRows:
+    """Hidden states with the head that makes logits of them, or the logits themselves; shape (B, T, …)."""
+
+    states_BTX: Tensor
+    head: Head | None
+
+    def at(self, positions_n: Tensor) -> Tensor:
+        """logits_nV in fp32."""
+        states_nX = self.states_BTX.flatten(0, 1).index_select(0, positions_n)
+        if self._layer is None:
+            return states_nX.float()
+        weight_VD, bias_V = self._layer
+        with torch.autocast(states_nX.device.type, enabled=False):
+            return functional.linear(states_nX.to(weight_VD.dtype), weight_VD, bias_V).float()
+
+    @cached_property
+    def _layer(self) -> tuple[Tensor, Tensor | None] | None:
+        if self.head is None:
+            return None
+        bias_V, dtype = self.head.bias, _product_dtype(self.states_BTX)
+        return self.head.weight.to(dtype), None if bias_V is None else bias_V.to(dtype)
+
+
+def rows_of(model: torch.nn.Module, batch: Batch, head: Head | None) -> WholeRows:
+    """A forward pass up to where logits would be made of all tokens."""
+    rows = WholeRows(run_to_rows(model, batch, head), head)
+    _ = rows._layer  # under the autocast of now: later, where a chunk is looked at, there is none
+    return rows
+
+
+def labels_of_rows(labels_BT: Tensor, causal: bool) -> Tensor:
+    """labels_M of the M = B·T rows. In a decoder alone the row of a token is about the next one."""
+    if causal:
+        labels_BT = functional.pad(labels_BT[:, 1:], (0, 1), value=IGNORED_LABEL)
+    return labels_BT.flatten()
 
 
 def run_to_rows(model: torch.nn.Module, batch: Batch, head: Head | None) -> Tensor:
@@ -83,6 +131,8 @@ class _Rows(torch.autograd.Function):
             weight_VD = None if weight_VD is None else weight_VD.to(cast)
             vocabulary = states_MX.shape[-1] if weight_VD is None else len(weight_VD)
             for positions_n in torch.split(positions_P, rows_at_once(vocabulary, states_MX.device)):
+                if not len(positions_n):
+                    continue
                 states_nX = states_MX.index_select(0, positions_n)
                 if weight_VD is not None:
                     states_nX = states_nX.to(cast)

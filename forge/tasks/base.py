@@ -9,12 +9,16 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 
 Batch = dict[str, torch.Tensor]
+Side = Literal["input", "target"]
+"""Whose tokens: those that a model reads, or those that it is to write."""
 IGNORED_LABEL = -100
 
 
@@ -44,6 +48,10 @@ class Task(Protocol):
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
         """Pad rows of an encoded data set into one batch of tensors."""
+        ...
+
+    def lengths(self, data: Dataset) -> dict[Side, NDArray[np.int64]]:
+        """Tokens of each of the N examples that a model reads, and where it writes text, those that it is to write."""
         ...
 
     def infer(self, model: torch.nn.Module, batch: Batch) -> list[Any]:

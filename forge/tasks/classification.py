@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from forge.config.schema import Columns
 from forge.core.errors import UserError
-from forge.tasks.base import IGNORED_LABEL, Batch, Scores, forward
+from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side, forward
 from forge.tasks.encoding import encode_texts, pad
 from forge.tasks.metrics.classification import score_classification
 from forge.tasks.sources import Table, kind_of
@@ -47,6 +48,10 @@ class ClassificationTask:
         if pairs is not None:
             columns["text_pair"] = list(pairs)
         return encode_texts(self.tokenizer, columns, self.max_length, key=None)
+
+    def lengths(self, data: Dataset) -> dict[Side, NDArray[np.int64]]:
+        """Tokens of each example; of a pair, both texts together."""
+        return {"input": np.asarray(data["length"][:], dtype=np.int64)}
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
         """input_ids_BL, attention_mask_BL, token_type_ids_BL where the tokenizer makes them, labels_B."""

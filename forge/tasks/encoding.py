@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 from datasets import config as datasets_config
+from numpy.typing import NDArray
+from pyarrow import compute
 from transformers import PreTrainedTokenizerBase
 
 from forge.core.hashing import digest
@@ -90,6 +92,13 @@ def encoded_mark(data: Dataset) -> str:
             content.update(f"{name} {len(chunk)} {values.type}".encode())
             content.update(values.to_numpy(zero_copy_only=False).tobytes())
     return content.hexdigest()
+
+
+def list_lengths(data: Dataset, column: str) -> NDArray[np.int64]:
+    """Lengths of the N lists in a column, without making Python objects of them."""
+    values = data.select_columns([column]).with_format("arrow")[:].column(column)
+    lengths: NDArray[np.int64] = compute.list_value_length(values).to_numpy().astype(np.int64)
+    return lengths
 
 
 def pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:

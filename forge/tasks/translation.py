@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from forge.tasks.base import IGNORED_LABEL, Batch, Scores, forward
-from forge.tasks.encoding import pad
+from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side, forward
+from forge.tasks.encoding import list_lengths, pad
 from forge.tasks.metrics.translation import score_translations
 
 SAMPLES = 10  # translations that a report shows
@@ -65,6 +67,11 @@ class TranslationTask:
             )["input_ids"]
             lengths = [max(pair) for pair in zip(lengths, map(len, columns["labels"]), strict=True)]
         return columns | {"length": lengths}
+
+    def lengths(self, data: Dataset) -> dict[Side, NDArray[np.int64]]:
+        """Tokens of the source and of the target of each example."""
+        columns: dict[Side, str] = {"input": "input_ids", "target": "labels"}
+        return {side: list_lengths(data, column) for side, column in columns.items()}
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
         """input_ids_BS, attention_mask_BS, and where there are references decoder_input_ids_BT and labels_BT."""

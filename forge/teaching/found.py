@@ -1,14 +1,15 @@
-"""The teacher as found: its labels, its tokenizer, its weights when they are needed."""
+"""The teacher as found: its tokenizer, its weights when they are needed, and how good it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from accelerate import Accelerator
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,35 +19,31 @@ from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import digest
 from forge.models.capture import Stack
-from forge.models.embedded import MAX_POSITIONS
+from forge.models.head import Head
 from forge.models.identity import weights_sha256
-from forge.models.load import load_classifier, load_tokenizer, longest_input, peek, trained_labels
-from forge.tasks.base import TaskData
-from forge.tasks.classification import ClassificationTask
+from forge.tasks.base import Side, Task
 from forge.tasks.encoding import tokenizer_mark
-from forge.tasks.labels import LabelPlan, order_in, plan_teacher_labels
-from forge.tasks.metrics.classification import better_order, score_classification
-from forge.train.evaluate import infer
 
 TEACHER_SEED = 0  # of weights that are drawn: a stand-in, or the control with a teacher that knows nothing
 PROBES = 200  # words that two tokenizers must cut alike
 
 
 @dataclass
-class FoundTeacher:
-    """The teacher as found, before and after it is loaded."""
+class FoundTeacher(ABC):
+    """The teacher as found, before and after it is loaded. A subclass a task."""
 
     settings: Settings
     asset: Asset
     model: Model
-    labels: list[str]  # in the teacher's own order
-    order: list[int] | None  # output of the teacher for each of the data's labels; None where the orders agree
     tokenizer: PreTrainedTokenizerBase
-    task: ClassificationTask  # encodes and collates as the teacher reads
+    task: Task  # encodes and collates as the teacher reads
     train: Dataset
     validation: Dataset
     accelerator: Accelerator
-    stacks: dict[str, Stack]
+    classes: int  # columns of its logits
+    side: Side | None = None  # whose tokens have logits; None: an example has one row
+    order: list[int] | None = None  # its output for each of the data's labels; None where the orders agree
+    stacks: dict[str, Stack] = field(default_factory=dict)
     _loaded: PreTrainedModel | None = None
 
     @property
@@ -57,80 +54,54 @@ class FoundTeacher:
     @property
     def untrained(self) -> bool:
         """Whether its weights are drawn, so that its answers mean nothing."""
-        return self.asset.source == "embedded" or self.model.init == "random"
+        return self.asset.source in {"embedded", "built"} or self.model.init == "random"
 
     @cached_property
     def weights_mark(self) -> str:
         """A digest of the weights and of what its outputs mean."""
         drawn = f"{self.asset.location} drawn from seed {TEACHER_SEED}"
         weights = drawn if self.untrained else weights_sha256(Path(self.asset.location))
-        return digest([weights, self.labels, self.order])
+        return digest([weights, *self.meaning()])
 
     def load(self) -> PreTrainedModel:
         """The frozen network on the run's device, loaded once."""
         if self._loaded is None:
-            plan = LabelPlan(self.labels, keep_head=True)
-            model = load_classifier(self.asset, self.model, plan, self.tokenizer, TEACHER_SEED, "teacher.name")
-            self._loaded = model.to(self.accelerator.device).eval().requires_grad_(False)
+            self._loaded = self._load().to(self.accelerator.device).eval().requires_grad_(False)
         return self._loaded
 
     def forget(self) -> None:
         """Give back the memory of a teacher that will not be asked again."""
         self._loaded = None
 
+    def head(self) -> Head | None:
+        """The head of a teacher that writes text, loaded."""
+        return None
+
+    @abstractmethod
+    def meaning(self) -> list[Any]:
+        """What its outputs mean beyond its weights; part of its mark."""
+
+    @abstractmethod
+    def architecture(self) -> torch.nn.Module:
+        """The network without memory for its weights, to ask it about its layers."""
+
+    @abstractmethod
     def measure(self) -> dict[str, Any]:
-        """Its figures on the first validation split, and what they would be with its outputs in their best order."""
-        size = self.settings.evaluate.batch_size
-        logits_NC = np.stack(infer(self.accelerator, self.task, self.load(), self.validation, size))
-        logits_NC = logits_NC if self.order is None else logits_NC[:, self.order]
-        labels_N = np.asarray(self.validation["label"][: len(logits_NC)])
-        figures = dict(score_classification(logits_NC, labels_N, self.task.labels).figures)
-        accuracy, order = better_order(logits_NC, labels_N)
-        return {"figures": figures, "examples": len(labels_N), "best": {"accuracy": accuracy, "order": order}}
+        """Its `figures` on the first validation split, over so many `examples`, and what `judge` wants to know."""
+
+    @abstractmethod
+    def judge(self, measured: Mapping[str, Any]) -> None:
+        """Raise UserError where a teacher that measured so should not teach."""
+
+    @abstractmethod
+    def _load(self) -> PreTrainedModel:
+        """The network, on the CPU."""
 
 
-def find_teacher(
-    settings: Settings,
-    asset: Asset,
-    task: ClassificationTask,
-    data: TaskData,
-    encode: Callable[[ClassificationTask], TaskData],
-    accelerator: Accelerator,
-) -> FoundTeacher:
-    """The teacher that the configuration names, if it reads and answers as the student does. Raises UserError.
-
-    `task` and `data` are the student's; `encode` makes the same splits with another tokenizer.
-    """
-    chosen = settings.teacher
-    model = Model(
-        name=asset.location,
-        revision=chosen.revision,
-        init=chosen.init,
-        labels=chosen.labels,
-        trust_remote_code=chosen.trust_remote_code,
-    )
-    config = peek(asset, model, "teacher.name")
-    longest = longest_input(config) if config else MAX_POSITIONS
-    if longest and task.max_length > longest:
-        raise UserError(f"data.max_length is {task.max_length}, but the teacher reads at most {longest} tokens")
-    names, has_head = trained_labels(config, model, "teacher")
-    labels = list(task.labels)
-    if asset.source != "embedded" and chosen.init == "pretrained":
-        labels = plan_teacher_labels(task.labels, names, has_head, asset.asked, bool(chosen.labels))
-    order = order_in(task.labels, labels)
-    own = task.tokenizer if asset.source == "embedded" else load_tokenizer(asset, model, [], "teacher.name")
-    reads, splits = task, data
-    if chosen.tokenizer == "own":
-        reads = ClassificationTask(task.labels, own, task.max_length)
-        splits = encode(reads)
-    else:
-        _check_tokenizers(task.tokenizer, own, asset.asked)
-    assert splits.train is not None
-    validation = next(iter(splits.validation.values()))
-    return FoundTeacher(settings, asset, model, labels, order, own, reads, splits.train, validation, accelerator, {})
-
-
-def _check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, name: str) -> None:
+def check_tokenizers(
+    student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, name: str, remedy: str
+) -> None:
+    """Refuse a teacher that cuts texts otherwise: position by position, nothing could be compared."""
     if tokenizer_mark(student) == tokenizer_mark(teacher):
         return
     mine, its = student.get_vocab(), teacher.get_vocab()
@@ -147,5 +118,5 @@ def _check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedToken
         difference = f"the same tokens, but they cut '{differing[0]}' differently"
     raise UserError(
         f"teacher.name: {name} has another tokenizer than the student ({difference}); take a student with the "
-        "teacher's tokenizer (model.tokenizer), or set teacher.tokenizer: own and use response losses only"
+        f"teacher's tokenizer (model.tokenizer), or {remedy}"
     )

@@ -1,11 +1,10 @@
-"""How good a teacher is, remembered beside its cache, and whether it may teach."""
+"""How good a teacher is, remembered beside its cache."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from forge.core.errors import UserError
 from forge.core.io import read_json, storage_errors, write_json
 from forge.objectives.kd.cache import TeacherCache
 from forge.tasks.encoding import encoded_mark
@@ -36,22 +35,8 @@ def _record(cache: TeacherCache, found: FoundTeacher) -> Path:
 
 
 def judge(measured: dict[str, Any], found: FoundTeacher) -> str:
-    """Say how good the teacher is, and refuse one whose outputs are in another order than its labels say."""
-    figures, examples, best = measured["figures"], measured["examples"], measured["best"]
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-    line = f"teacher: {found.asset.describe()} on validation:  {shown}  ({examples} examples)"
-    if found.untrained:
-        return line
-    accuracy, labels = figures["accuracy"], found.task.labels
-    # Three standard errors more than a quarter: chance does not do that.
-    if best["accuracy"] - accuracy > 0.25 + 1.5 / examples**0.5:
-        names = [labels[place] for place in best["order"]]
-        own = names if found.order is None else [names[found.order.index(output)] for output in range(len(names))]
-        raise UserError(
-            f"teacher.labels: the outputs of {found.name} are not in the order {', '.join(found.labels)}: accuracy "
-            f"{accuracy:.3f}, but {best['accuracy']:.3f} as {', '.join(own)}; set teacher.labels: [{', '.join(own)}]"
-        )
-    least = found.settings.teacher.min_accuracy
-    if least is not None and accuracy < least:
-        raise UserError(f"teacher.min_accuracy: {found.name} reaches {accuracy:.4f} on validation, less than {least}")
-    return line
+    """Say how good the teacher is; raises UserError for one that should not teach."""
+    if not found.untrained:
+        found.judge(measured)
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in measured["figures"].items())
+    return f"teacher: {found.asset.describe()} on validation:  {shown}  ({measured['examples']} examples)"

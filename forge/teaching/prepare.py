@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from transformers import PreTrainedModel
 
 from forge.config.schema import Loss, Settings
 from forge.core.assets import Asset
@@ -23,18 +22,18 @@ from forge.core.errors import StoppedError, UserError
 from forge.core.events import Notice, Sink
 from forge.core.hashing import digest
 from forge.models.capture import Stack, layout
-from forge.models.identity import architecture_of
 from forge.objectives.kd.cache import TeacherCache, describe_difference
 from forge.objectives.kd.objective import KD, read_sites
 from forge.objectives.kd.shard import CacheError, Field
 from forge.objectives.kd.table import LOSSES, Pairing, make_terms, only_responses
 from forge.objectives.kd.teacher import CachedTeacher, OnlineTeacher, Wanted, fields, split
 from forge.objectives.sft import SFT
-from forge.tasks.base import TaskData
-from forge.tasks.classification import ClassificationTask
 from forge.tasks.encoding import encoded_mark, tokenizer_mark
-from forge.teaching.found import FoundTeacher, find_teacher
+from forge.teaching.classifier import find_classifier
+from forge.teaching.found import FoundTeacher
 from forge.teaching.measure import judge, remember, remembered
+from forge.teaching.student import Student
+from forge.teaching.translator import find_translator
 from forge.train.batching import BatchPlan
 from forge.train.signals import StopRequest
 
@@ -71,7 +70,7 @@ class Teaching:
         """
         found, cache = self.found, self.cache
         if cache is None:
-            self.objective.learn_from(OnlineTeacher(found.load(), self.wanted, found.order))
+            self.objective.learn_from(self._online())
             return
         with found.accelerator.main_process_first():
             if found.accelerator.is_local_main_process:
@@ -83,22 +82,26 @@ class Teaching:
         )
         self.objective.learn_from(CachedTeacher(cache.open(self.fields), self.wanted, found.stacks))
 
+    def _online(self) -> OnlineTeacher:
+        found = self.found
+        return OnlineTeacher(found.load(), self.wanted, found.order, found.head())
+
     def fingerprints(self) -> dict[str, str]:
         """What the teacher is, to refuse a run that continues with another."""
         return {"teacher": self.found.weights_mark}
 
     def _fill(self, cache: TeacherCache, emit: Sink, stop: StopRequest) -> None:
-        found, report = self.found, _reporter(emit)
+        found, wanted, report, lengths = self.found, self.wanted, _reporter(emit), cache.lengths
         source: OnlineTeacher | None = None
 
         def compute(ids: np.ndarray, asked: Sequence[Field]) -> dict[str, list[torch.Tensor]]:
             nonlocal source
-            source = source or OnlineTeacher(found.load(), self.wanted, found.order)
+            source = source or self._online()
             batch = found.task.collate(found.train.__getitems__(ids.tolist()))
             on_device = {name: tensor.to(found.accelerator.device) for name, tensor in batch.items()}
             with found.accelerator.autocast():
                 outputs = source.outputs(on_device)
-            return split(outputs, found.train[ids.tolist()]["length"], asked)
+            return split(outputs, {side: lengths_N[ids].tolist() for side, lengths_N in lengths.items()}, asked, wanted)
 
         def progress(done: int, total: int) -> None:
             report(done, total)
@@ -112,17 +115,10 @@ class Teaching:
             emit(Notice(f"teacher cache: {damage}; it was made again", "warning"))
 
 
-@dataclass(frozen=True)
-class Student:
-    """What of a run is there before its objective."""
-
-    model: PreTrainedModel
-    task: ClassificationTask
-    data: TaskData
-    plan: BatchPlan
-    steps: int
-    encode: Callable[[Any], TaskData]  # the same splits with another tokenizer
-    run_root: Path
+FINDERS: Mapping[str, Callable[[Settings, Asset, Student, Accelerator], FoundTeacher]] = {
+    "classification": find_classifier,
+    "translation": find_translator,
+}
 
 
 def prepare_teaching(
@@ -132,7 +128,7 @@ def prepare_teaching(
 
     `filling`: the cache is to be made now, so it need not be there yet.
     """
-    found = find_teacher(settings, asset, student.task, student.data, student.encode, accelerator)
+    found = FINDERS[settings.task](settings, asset, student, accelerator)
     losses = settings.distill.losses()
     responses = only_responses(losses)
     if settings.teacher.tokenizer == "own" and not responses:
@@ -142,22 +138,33 @@ def prepare_teaching(
         )
     mine = {} if responses else _stacks(student.model, losses, "student")
     if not responses:
-        architecture = architecture_of(asset, found.model, found.labels, len(found.tokenizer))
-        found.stacks = _stacks(architecture, losses, "teacher")
+        found.stacks = _stacks(found.architecture(), losses, "teacher")
     terms = make_terms(losses, Pairing(mine, found.stacks, settings.distill.layers, settings.seed))
     _check_groups(settings, student.plan)
-    wanted = read_sites(terms, "teacher")
-    sft = SFT(settings.train.label_smoothing)
+    wanted = _with_logits(read_sites(terms, "teacher"), settings, found)
+    sft = SFT(settings.train.label_smoothing, student.head)
     balanced = settings.distill.balance == "gradient_norm"
     objective = KD(sft, settings.alpha, terms, student.model, mine, balanced, settings.distill.gradient_norm_every)
     objective.extra_learning_rate = settings.distill.projection_learning_rate
-    asked = fields(wanted, len(student.task.labels), found.stacks, DTYPES[settings.distill.cache.dtype])
+    asked = fields(wanted, found.stacks, DTYPES[settings.distill.cache.dtype])
     cache = _cache(found, asked, settings, student)
     if cache and not filling and settings.distill.cache.mode == "require" and cache.missing(asked).shards:
         raise _not_full(found, cache)
     how = f"cached in {cache.folder}" if cache else "runs in every step"
     header = f"teacher: {asset.describe()}, {how}; losses: {_shown(settings)}"
     return Teaching(objective, header, found, cache, asked, wanted)
+
+
+def _with_logits(wanted: Wanted, settings: Settings, found: FoundTeacher) -> Wanted:
+    """What is kept of the logits: all of a classifier's; of a translator's as many as the losses or the user say."""
+    if found.side is None:
+        return replace(wanted, classes=found.classes)
+    responses = {name: loss for name, loss in settings.distill.losses().items() if LOSSES[name].family == "response"}
+    top_k = settings.distill.cache.top_k
+    if top_k is None and set(responses) == {"topk_kl"}:  # looks at no other
+        top_k = settings.distill.topk_kl.k
+    kept = min(top_k, found.classes) if top_k else None
+    return replace(wanted, classes=found.classes, side=found.side, logits=bool(responses), top_k=kept)
 
 
 def _stacks(model: nn.Module, losses: Mapping[str, Loss], whose: str) -> dict[str, Stack]:
@@ -200,7 +207,7 @@ def _cache(found: FoundTeacher, asked: list[Field], settings: Settings, student:
     if not must and student.steps <= student.plan.steps_per_epoch():  # no example is seen twice
         return None
     root = Path(chosen.dir or student.run_root / "teacher_cache").expanduser()
-    cache = TeacherCache(root, _identity(found, settings), np.asarray(found.train["length"][:]))
+    cache = TeacherCache(root, _identity(found, settings), found.task.lengths(found.train))
     if not must and cache.bytes_needed(asked) > chosen.max_gigabytes * GIGABYTE:
         return None
     return cache
@@ -214,7 +221,7 @@ def _identity(found: FoundTeacher, settings: Settings) -> dict[str, str | int]:
         "teacher_weights_sha256": found.weights_mark,
         "tokenizer_sha256": digest(tokenizer_mark(found.tokenizer)),
         "inputs_sha256": encoded_mark(found.train),
-        "max_length": found.task.max_length,
+        "max_length": settings.data.max_length,
         "precision": found.accelerator.mixed_precision,
         "dtype": settings.distill.cache.dtype,
         "examples": len(found.train),

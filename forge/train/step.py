@@ -107,8 +107,8 @@ class Updater:
             seed_draws(self.accelerator.device, derive_seed(self.seed, "dropout", step, number))
             # Not compiled: a compiled backward gives its buffers away, and here each term takes one more.
             with torch.compiler.set_stance("force_eager"), self.accelerator.autocast():
-                report = self.objective.compute(bare, self._on_device(batch), counted.totals)
-            for name, term in report.terms.items():
+                terms = self.objective.unweighted(bare, self._on_device(batch), counted.totals)
+            for name, term in terms.items():
                 found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
                 full = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
                 sums[name] = [a + b for a, b in zip(sums[name], full, strict=True)] if name in sums else full

@@ -43,7 +43,7 @@ def compute(ids: Indices, fields: Sequence[Field]) -> Mapping[str, list[torch.Te
 
 
 def fill(folder: Path) -> list[str]:
-    cache = TeacherCache(folder, IDENTITY, LENGTHS)
+    cache = TeacherCache(folder, IDENTITY, {"input": LENGTHS})
     damaged = cache.fill(FIELDS, compute, lambda done, total: None)
     remember(cache, FOUND, MEASURED)
     return damaged
@@ -78,7 +78,7 @@ def test_the_next_life_completes_the_cache(tmp_path: Path, kind: int, damaged: b
         still = [name for name, content in found.items() if content == spoilt.get(name)]
         assert len(fill(folder)) == len([name for name in still if name.endswith(".safetensors")])
         assert files(folder) == calm
-        cache = TeacherCache(folder, IDENTITY, LENGTHS)
+        cache = TeacherCache(folder, IDENTITY, {"input": LENGTHS})
         assert cache.open(FIELDS)
         assert remembered(cache, FOUND) == MEASURED
         assert kind == KILLED or not list(folder.rglob("*.safetensors.*.tmp"))

@@ -165,6 +165,9 @@ class Cache(Section):
     """Directory that all caches share; null takes `teacher_cache` in `run.dir`."""
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
     """Number format of cached hidden states, queries, keys and values; logits are always kept in fp32."""
+    top_k: Positive | None = None
+    """Of a model that writes text: how many of the likeliest tokens are kept for each position; losses see the others
+    as equally likely. Null keeps all, or, where `topk_kl` alone looks at logits, its `k`."""
     max_gigabytes: Annotated[float, Field(gt=0)] = 8.0
     """Largest cache that `auto` makes."""
 

@@ -31,6 +31,7 @@ from forge.core.hashing import digest
 from forge.core.io import fsync_file, storage_errors, to_json, write_json
 from forge.objectives.kd.reader import Reader
 from forge.objectives.kd.shard import CacheError, Draft, Field, Indices, Layout, is_finite, shard_file, unfit
+from forge.tasks.base import Side
 
 SHARD_SIZE = 1024  # examples
 BATCH = 64  # examples that the teacher sees at once; part of the identity, because it changes the last bits
@@ -52,19 +53,21 @@ class Missing:
 
 
 class TeacherCache:
-    """The cache of one identity under `root`; `lengths_N` holds the number of tokens of each example."""
+    """The cache of one identity under `root`; `lengths` holds the number of tokens of each example, by side."""
 
-    def __init__(self, root: Path, identity: Identity, lengths_N: NDArray[Any]) -> None:
+    def __init__(self, root: Path, identity: Identity, lengths: Mapping[Side, NDArray[Any]]) -> None:
         self.identity = _full(identity)
         self.digest = digest(self.identity)
         self.folder = root / self.digest[:12]
-        self.lengths_N: Indices = np.asarray(lengths_N, dtype=np.int64)
+        self.lengths: dict[Side, Indices] = {s: np.asarray(found, dtype=np.int64) for s, found in lengths.items()}
+        self.examples = len(self.lengths["input"])
+        self._order_by: Indices = np.max(list(self.lengths.values()), axis=0)
         self._verified: dict[tuple[Field, int], tuple[int, ...]] = {}
 
     def missing(self, fields: Sequence[Field]) -> Missing:
         """Verify every shard of `fields`; absent, damaged and foreign ones have to be computed."""
         shards, damaged = [], []
-        for shard in range(-(-len(self.lengths_N) // SHARD_SIZE)):
+        for shard in range(-(-self.examples // SHARD_SIZE)):
             lacking = []
             for field in _distinct(fields):
                 try:
@@ -117,11 +120,11 @@ class TeacherCache:
                 f"{self.folder}  the teacher cache is incomplete: {len(missing.shards)} shards have to be computed, "
                 f"the first is {number:05d} of {names}{damage}; fill the cache again"
             )
-        return Reader(self.folder, _distinct(fields), self.lengths_N, SHARD_SIZE)
+        return Reader(self.folder, _distinct(fields), self.lengths, SHARD_SIZE)
 
     def bytes_needed(self, fields: Sequence[Field]) -> int:
         """Size of the complete cache for `fields`."""
-        shards = range(-(-len(self.lengths_N) // SHARD_SIZE))
+        shards = range(-(-self.examples // SHARD_SIZE))
         return sum(self._layout(field, shard).size for field in _distinct(fields) for shard in shards)
 
     def size(self) -> int:
@@ -129,17 +132,18 @@ class TeacherCache:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def _ids(self, shard: int) -> Indices:
-        return np.arange(shard * SHARD_SIZE, min((shard + 1) * SHARD_SIZE, len(self.lengths_N)), dtype=np.int64)
+        return np.arange(shard * SHARD_SIZE, min((shard + 1) * SHARD_SIZE, self.examples), dtype=np.int64)
 
     def _batches(self, shard: int) -> list[Indices]:
         """The shard's ids, longest first, cut into batches: like lengths together waste little padding."""
         ids = self._ids(shard)
-        ids = ids[np.argsort(-self.lengths_N[ids], kind="stable")]
+        ids = ids[np.argsort(-self._order_by[ids], kind="stable")]
         return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
 
     def _layout(self, field: Field, shard: int) -> Layout:
         ids = self._ids(shard)
-        return Layout(self.folder / shard_file(field, shard), field, int(ids[0]), self.lengths_N[ids], self.digest)
+        lengths_n = self.lengths[field.side][ids]
+        return Layout(self.folder / shard_file(field, shard), field, int(ids[0]), lengths_n, self.digest)
 
     def _check(self, field: Field, shard: int) -> str:
         """What is wrong with a shard, or an empty text. One that this process has verified is not hashed again."""
@@ -177,7 +181,7 @@ class TeacherCache:
     def _rows(self, field: Field, ids: Indices, outputs: Mapping[str, list[torch.Tensor]]) -> NDArray[np.uint8]:
         """The bytes of a batch, (rows, width · itemsize): all tokens of all examples in turn, or an example a row."""
         tensors = outputs[field.name]
-        lengths = self.lengths_N[ids].tolist()
+        lengths = self.lengths[field.side][ids].tolist()
         expected = [(length, field.width) for length in lengths] if field.per_token else [(field.width,)] * len(ids)
         if [tuple(tensor.shape) for tensor in tensors] != expected:
             shapes = [tuple(tensor.shape) for tensor in tensors]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -15,8 +16,9 @@ from forge.objectives.kd.outputs import Outputs
 from forge.objectives.kd.table import extras
 from forge.objectives.kd.teacher import CachedTeacher, OnlineTeacher, Wanted
 from forge.objectives.kd.terms import Comparison, Response, Term
+from forge.objectives.rows import WholeRows, labels_of_rows, rows_of, sum_over_rows, valid_positions
 from forge.objectives.sft import SFT
-from forge.tasks.base import Batch, forward
+from forge.tasks.base import IGNORED_LABEL, Batch, forward
 
 TASK = "task"
 
@@ -25,7 +27,8 @@ class KD(Objective):
     """(1 − α) · task loss + α · Σ_k weight_k · scale_k · loss_k, each loss a mean over the whole step.
 
     The task loss is that of SFT. `scale` is 1, or fixed before step 1 by the gradient norms (`balance`). The student's
-    hidden states and projections come from hooks on the layers that the losses name.
+    hidden states and projections come from hooks on the layers that the losses name. Of a model that writes text, with
+    a label a token, all losses on logits are taken together, a few tokens at a time. `causal`: it is a decoder alone.
     """
 
     name = "kd"
@@ -39,11 +42,14 @@ class KD(Objective):
         stacks: Mapping[str, Stack],
         balanced: bool = False,
         norms_every: int | None = None,
+        causal: bool = False,
     ) -> None:
         self.task, self.alpha, self.terms, self.norms_every = task, alpha, list(terms), norms_every
         self._teacher: OnlineTeacher | CachedTeacher | None = None
         self._stacks = stacks
-        self._causal = any(isinstance(term, Response) and term.causal for term in terms)
+        self._causal = causal
+        self._responses = [term for term in terms if isinstance(term, Response)]
+        self._layered = [term for term in terms if not isinstance(term, Response)]
         self.extra = extras(self.terms)
         self.wants_balance = balanced
         self._scales = dict.fromkeys((term.name for term in terms), 1.0)
@@ -62,22 +68,77 @@ class KD(Objective):
 
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
         """Forward of both models, then every term in fp32."""
+        seen, weights = self._look(model, batch, totals), self.weights()
+        if seen.student.rows is None:
+            raw = self._of_examples(seen, batch)
+            loss = torch.stack([weights[name] * value for name, value in raw.items()]).sum()
+        else:
+            names = [TASK, *(term.name for term in self._responses)]
+            loss, raw = self._of_rows(seen, [weights[name] for name in names])
+            layered = self._of_layers(seen)
+            loss = torch.stack([loss, *(weights[name] * value for name, value in layered.items())]).sum()
+            raw |= layered
+        parts = {name: value.detach() for name, value in raw.items()}
+        parts |= {f"weighted.{name}": weights[name] * value for name, value in parts.items()}
+        return LossReport(loss, parts)
+
+    def unweighted(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """The task's share and every term's."""
+        seen = self._look(model, batch, totals)
+        if seen.student.rows is None:
+            return self._of_examples(seen, batch)
+        names = [TASK, *(term.name for term in self._responses)]
+        alone = {name: [float(name == other) for other in names] for name in names}
+        return {name: self._of_rows(seen, weights)[0] for name, weights in alone.items()} | self._of_layers(seen)
+
+    def _look(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> Comparison:
+        """Run both models."""
         assert self._teacher is not None, "learn_from comes first"
         teacher = self._teacher.outputs(batch)
-        logits = forward(model, batch).logits
-        captured = self._recorder.take() if self._recorder else None
-        student = Outputs(logits, captured.hidden, captured.attention) if captured else Outputs(logits)
+        if batch["labels"].ndim == 1:
+            student = Outputs(forward(model, batch).logits)
+        else:
+            student = Outputs(rows=rows_of(model, batch, self.task.head))
+        if self._recorder:
+            captured = self._recorder.take()
+            student = replace(student, hidden=captured.hidden, attention=captured.attention)
+        return Comparison(student, teacher, Masks(batch, self._stacks), totals)
+
+    def _of_examples(self, seen: Comparison, batch: Batch) -> dict[str, torch.Tensor]:
+        """Every term of models with one label an example."""
+        logits = seen.student.logits
+        assert logits is not None
         with torch.autocast(logits.device.type, enabled=False):
-            seen = Comparison(student, teacher, Masks(batch, self._stacks), totals)
-            raw = {TASK: self.task.share(logits, batch, totals)}
+            raw = {TASK: self.task.share(logits, batch, seen.totals)}
             for term in self.terms:
                 raw[term.name] = term.share(seen)
-        weights = self.weights()
-        weighted = {name: weights[name] * value for name, value in raw.items()}
-        loss = torch.stack(list(weighted.values())).sum()
-        parts = {name: value.detach() for name, value in raw.items()}
-        parts |= {f"weighted.{name}": value.detach() for name, value in weighted.items()}
-        return LossReport(loss, parts, raw)
+        return raw
+
+    def _of_rows(self, seen: Comparison, weights: Sequence[float]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The weighted sum of the losses on logits, differentiable, and each one's share, for the log."""
+        mine, its = seen.student.rows, seen.teacher.rows
+        assert isinstance(mine, WholeRows)
+        labels_M = labels_of_rows(seen.masks.targets, self._causal)
+
+        def losses(logits_nV: torch.Tensor, positions_n: torch.Tensor) -> torch.Tensor:
+            labels_n = labels_M[positions_n]
+            found = [self.task.sum(logits_nV, labels_n)]
+            if self._responses:
+                assert its is not None
+                teacher_n = its.at(positions_n)
+                found += [term.sum(logits_nV, teacher_n, labels_n) for term in self._responses]
+            return torch.stack(found)
+
+        scale = 1.0 / max(seen.totals["labels"], 1.0)
+        states_MX, places_P = mine.states_BTX.flatten(0, 1), valid_positions(labels_M != IGNORED_LABEL)
+        loss, sums_K = sum_over_rows(states_MX, mine.head, places_P, losses, [scale * weight for weight in weights])
+        names = [TASK, *(term.name for term in self._responses)]
+        return loss, dict(zip(names, sums_K * scale, strict=True))
+
+    def _of_layers(self, seen: Comparison) -> dict[str, torch.Tensor]:
+        """The terms that look inside the models."""
+        with torch.autocast(seen.masks.targets.device.type, enabled=False):
+            return {term.name: term.share(seen) for term in self._layered}
 
     def weights(self) -> dict[str, float]:
         """The factor of each term in the loss."""

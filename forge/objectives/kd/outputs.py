@@ -8,15 +8,20 @@ from dataclasses import dataclass, field
 import torch
 
 from forge.models.capture import AttentionSite, HiddenSite, Projections, scores
+from forge.objectives.rows import Rows
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits (…, C), hidden states BLD by site, projections by site. Half precision becomes fp32 where it is used."""
+    """Logits, hidden states BLD by site, projections by site. Half precision becomes fp32 where it is used.
 
-    logits: torch.Tensor
+    A classifier has logits_BC; a language model has `rows` in their place.
+    """
+
+    logits: torch.Tensor | None = None
     hidden: Mapping[HiddenSite, torch.Tensor] = field(default_factory=dict)
     attention: Mapping[AttentionSite, Projections] = field(default_factory=dict)
+    rows: Rows | None = None
     _scores: dict[AttentionSite, torch.Tensor] = field(default_factory=dict)
 
     def scores(self, site: AttentionSite) -> torch.Tensor:

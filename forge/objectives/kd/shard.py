@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from forge.core.errors import UserError
 from forge.core.io import fsync_file
+from forge.tasks.base import Side
 
 CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32"}
 Indices = NDArray[np.int64]
@@ -30,7 +31,7 @@ class CacheError(UserError):
 
 @dataclass(frozen=True)
 class Field:
-    """One kind of teacher output: (width,) for each example, or (tokens, width) with `per_token`.
+    """One kind of teacher output: (width,) for each example, or (tokens, width) with `per_token`, those of one `side`.
 
     The name is a directory, so it must say everything that sets apart two fields of one teacher ("top16.indices").
     """
@@ -39,6 +40,7 @@ class Field:
     width: int
     per_token: bool
     dtype: torch.dtype
+    side: Side = "input"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name, re.ASCII):

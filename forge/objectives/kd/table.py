@@ -27,6 +27,7 @@ from forge.objectives.kd.losses.topk_kl import top_k, topk_kl
 from forge.objectives.kd.losses.uld import uld
 from forge.objectives.kd.projections import make_projections
 from forge.objectives.kd.terms import Attention, Feature, Grouped, Relation, Response, Scores, Term
+from forge.objectives.kd.top_k import TopK
 
 Family = Literal["response", "feature", "attention"]
 
@@ -39,7 +40,6 @@ class Pairing:
     teacher: Mapping[str, Stack]
     layers: Rule  # for losses that name no layers of their own
     seed: int
-    causal_logits: bool = False  # a decoder alone: its logits are about the next token
 
     def hidden(self, name: str, rule: Rule | None) -> list[tuple[HiddenSite, HiddenSite]]:
         """Pairs of hidden states in every stack that both models have."""
@@ -102,10 +102,17 @@ class Entry:
     make: Callable[[str, Any, Pairing], Term]
 
 
-def _response(function: Callable[..., Any], *options: str, with_labels: bool = False) -> Entry:
-    def make(name: str, settings: Any, pairing: Pairing) -> Term:
+def _response(
+    function: Callable[..., Any],
+    *options: str,
+    with_labels: bool = False,
+    any_classes: bool = False,
+    of_top_k: Callable[..., Any] | None = None,
+) -> Entry:
+    def make(name: str, settings: Any, _: Pairing) -> Term:
         chosen = {option: getattr(settings, option) for option in options}
-        return Response(name, settings.weight, partial(function, **chosen), with_labels, pairing.causal_logits)
+        short = partial(of_top_k, **chosen) if of_top_k else None
+        return Response(name, settings.weight, partial(function, **chosen), with_labels, any_classes, short)
 
     return Entry("response", make)
 
@@ -149,6 +156,12 @@ def _topk(student_NC: Any, teacher_NC: Any, *, k: int, temperature: float) -> An
     return topk_kl(student_NC, logprobs_NK, indices_NK, temperature=temperature)
 
 
+def _topk_of_cached(student_NC: Any, teacher: TopK, *, k: int, temperature: float) -> Any:
+    """Sorted as they were found: the first k are the likeliest k, whatever the temperature."""
+    logprobs_NK = teacher.tempered(temperature)[..., :k]
+    return topk_kl(student_NC, logprobs_NK, teacher.indices_MK[..., :k], temperature=temperature)
+
+
 LOSSES: Mapping[str, Entry] = {
     "forward_kl": _response(forward_kl, "temperature", "standardise"),
     "jsd": _response(jsd, "beta", "temperature"),
@@ -161,8 +174,8 @@ LOSSES: Mapping[str, Entry] = {
     "self_relation": Entry("attention", _relation),
     "logit_mse": _response(logit_mse, "center"),
     "skew_kl": _response(skew_kl, "skew", "temperature"),
-    "topk_kl": _response(_topk, "k", "temperature"),
-    "uld": _response(uld, "temperature"),
+    "topk_kl": _response(_topk, "k", "temperature", of_top_k=_topk_of_cached),
+    "uld": _response(uld, "temperature", any_classes=True),
     "rkd": _grouped(rkd, "distance_weight", "angle_weight", pooled=True),
 }
 """Every loss of `distill:`, the nine first. A new one is its file, its settings, and a line here."""

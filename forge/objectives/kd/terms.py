@@ -20,6 +20,8 @@ from forge.objectives.kd.losses.score_mse import score_mse
 from forge.objectives.kd.losses.self_relation import self_relation
 from forge.objectives.kd.masks import Masks
 from forge.objectives.kd.outputs import Outputs
+from forge.objectives.kd.top_k import TopK
+from forge.tasks.base import IGNORED_LABEL
 
 Loss = Callable[..., Tensor]
 
@@ -62,21 +64,27 @@ class Response(Term):
     weight: float
     loss: Loss  # (student_NC, teacher_NC) → loss_N
     with_labels: bool = False
-    causal: bool = False  # a decoder alone: the logits at a token are about the next one
+    any_classes: bool = False  # whether the two may have different numbers of classes
+    of_top_k: Loss | None = None  # (student_NC, the teacher's TopK) → loss_N, where that needs no other classes
 
     def share(self, seen: Comparison) -> Tensor:
-        """The mean over labels."""
-        student_C, teacher_C, labels, valid = (
-            seen.student.logits,
-            seen.teacher.logits,
-            seen.masks.targets,
-            seen.masks.labels,
-        )
-        if self.causal:
-            student_C, teacher_C = student_C[:, :-1], teacher_C[:, :-1]
-            labels, valid = labels[:, 1:], valid[:, 1:]
-        loss = self.loss(student_C, teacher_C, labels) if self.with_labels else self.loss(student_C, teacher_C)
-        return _sum(loss, valid) / _at_least_one(seen.totals["labels"])
+        """The mean over labels, of models that have one label an example."""
+        assert seen.student.logits is not None
+        assert seen.teacher.logits is not None
+        total = self.sum(seen.student.logits, seen.teacher.logits, seen.masks.targets)
+        return total / _at_least_one(seen.totals["labels"])
+
+    def sum(self, student_NC: Tensor, teacher_NC: Tensor | TopK, labels_N: Tensor) -> Tensor:
+        """The sum over labels that count."""
+        if isinstance(teacher_NC, TopK):
+            if self.of_top_k:
+                return _sum(self.of_top_k(student_NC, teacher_NC), labels_N != IGNORED_LABEL)
+            teacher_NC = teacher_NC.logits()
+        if not self.any_classes:  # embeddings may be padded to different sizes behind the tokens that both have
+            shared = min(student_NC.shape[-1], teacher_NC.shape[-1])
+            student_NC, teacher_NC = student_NC[..., :shared], teacher_NC[..., :shared]
+        labels = (labels_N,) if self.with_labels else ()
+        return _sum(self.loss(student_NC, teacher_NC, *labels), labels_N != IGNORED_LABEL)
 
 
 @dataclass

@@ -72,7 +72,7 @@ def quiet(done: int, total: int) -> None:
 
 
 def make(root: Path, identity: Mapping[str, str | int] = IDENTITY, lengths: np.ndarray = LENGTHS) -> TeacherCache:
-    return TeacherCache(root, identity, lengths)
+    return TeacherCache(root, identity, {"input": lengths})
 
 
 def filled(root: Path, fields: Sequence[Field] = FIELDS) -> TeacherCache:
@@ -135,7 +135,7 @@ def test_what_goes_in_comes_out_in_the_order_asked(tmp_path: Path) -> None:
     reader = filled(tmp_path).open(FIELDS)
     truth = expected(FIELDS)
     ids = [41, 7, 0, 7, 15, 16, 31, 32, 3]
-    read = reader.read(ids, LONGEST + 2)
+    read = reader.read(ids, {"input": LONGEST + 2})
     assert list(read) == [field.name for field in FIELDS]
     assert torch.equal(read["logits"], torch.stack([truth["logits"][example] for example in ids]))
     for field in (HIDDEN, QUERY, TOP):
@@ -150,13 +150,13 @@ def test_what_goes_in_comes_out_in_the_order_asked(tmp_path: Path) -> None:
 def test_every_example_of_every_shard(tmp_path: Path) -> None:
     reader, truth = filled(tmp_path).open(FIELDS), expected(FIELDS)
     for example in range(N):
-        read = reader.read(np.array([example]), int(LENGTHS[example]))
+        read = reader.read(np.array([example]), {"input": int(LENGTHS[example])})
         for field in FIELDS:
             assert torch.equal(read[field.name][0], truth[field.name][example])
 
 
 def test_no_ids_give_empty_tensors_of_the_right_shape(tmp_path: Path) -> None:
-    read = filled(tmp_path).open(FIELDS).read([], 6)
+    read = filled(tmp_path).open(FIELDS).read([], {"input": 6})
     assert {name: tuple(value.shape) for name, value in read.items()} == {
         "logits": (0, 3),
         "encoder.hidden.3": (0, 6, 5),
@@ -168,7 +168,7 @@ def test_no_ids_give_empty_tensors_of_the_right_shape(tmp_path: Path) -> None:
 def test_a_data_set_without_examples(tmp_path: Path) -> None:
     cache = make(tmp_path, lengths=np.empty(0, dtype=np.int64))
     assert cache.fill(FIELDS, forbidden, quiet) == []
-    assert cache.open(FIELDS).read([], 3)["logits"].shape == (0, 3)
+    assert cache.open(FIELDS).read([], {"input": 3})["logits"].shape == (0, 3)
     assert cache.size() == cache.bytes_needed(FIELDS) == 0
 
 
@@ -176,14 +176,14 @@ def test_examples_without_tokens(tmp_path: Path) -> None:
     cache = make(tmp_path, lengths=np.array([0, 2, *[0] * 20]))
     outputs = {0: torch.empty(0, 5), 2: torch.ones(2, 5)}
     cache.fill([HIDDEN], lambda ids, _: {HIDDEN.name: [outputs[2 if example == 1 else 0] for example in ids]}, quiet)
-    read = cache.open([HIDDEN]).read([20, 1, 0], 3)[HIDDEN.name]
+    read = cache.open([HIDDEN]).read([20, 1, 0], {"input": 3})[HIDDEN.name]
     assert read.sum(dim=2).tolist() == [[0, 0, 0], [5, 5, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("ids", [[42], [-1], [0, 99]])
 def test_an_unknown_example_is_an_error(tmp_path: Path, ids: list[int]) -> None:
     with pytest.raises(CacheError, match="examples 0 to 41"):
-        filled(tmp_path, [LOGITS]).open([LOGITS]).read(ids, 20)
+        filled(tmp_path, [LOGITS]).open([LOGITS]).read(ids, {"input": 20})
 
 
 def test_an_example_longer_than_the_batch_is_an_error(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_example_longer_than_the_batch_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         CacheError, match=f"example {longest} has {LONGEST} tokens, more than the batch's {LONGEST - 1}"
     ):
-        filled(tmp_path, [HIDDEN]).open([HIDDEN]).read([7, longest], LONGEST - 1)
+        filled(tmp_path, [HIDDEN]).open([HIDDEN]).read([7, longest], {"input": LONGEST - 1})
 
 
 def test_shards_are_safetensors_files_that_anyone_can_read(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_runs_share_the_fields_they_have_in_common(tmp_path: Path, calm: dict[st
     assert asked == {QUERY.name, TOP.name}
     assert contents(tmp_path) == calm
     one, other = cache.open([LOGITS, HIDDEN]), cache.open([HIDDEN, TOP])
-    assert torch.equal(one.read([5, 30], 9)[HIDDEN.name], other.read([5, 30], 9)[HIDDEN.name])
+    assert torch.equal(one.read([5, 30], {"input": 9})[HIDDEN.name], other.read([5, 30], {"input": 9})[HIDDEN.name])
 
 
 def test_a_deleted_shard_or_field_comes_back_with_the_same_bytes(tmp_path: Path, calm: dict[str, bytes]) -> None:
@@ -425,7 +425,7 @@ def test_other_width_or_dtype_makes_a_field_stale(tmp_path: Path) -> None:
     other = Field(HIDDEN.name, 5, True, torch.bfloat16)
     assert len(make(tmp_path).missing([other]).damaged) == 3
     assert len(make(tmp_path).fill([other], teacher, quiet)) == 3
-    assert make(tmp_path).open([other]).read([0], LONGEST)[HIDDEN.name].dtype == torch.float32
+    assert make(tmp_path).open([other]).read([0], {"input": LONGEST})[HIDDEN.name].dtype == torch.float32
 
 
 def test_a_damaged_identity_file_is_written_again_with_the_next_shard(tmp_path: Path, calm: dict[str, bytes]) -> None:
@@ -662,7 +662,7 @@ def test_the_largest_halves_fit(tmp_path: Path) -> None:
     field = Field("x", 2, False, torch.float16)
     cache = make(tmp_path)
     cache.fill([field], lambda ids, _: {"x": [torch.tensor([65504.0, -65504.0])] * len(ids)}, quiet)
-    assert cache.open([field]).read([0], LONGEST)["x"].tolist() == [[65504.0, -65504.0]]
+    assert cache.open([field]).read([0], {"input": LONGEST})["x"].tolist() == [[65504.0, -65504.0]]
 
 
 def test_outputs_made_in_inference_mode_with_gradients_elsewhere_are_stored(tmp_path: Path) -> None:
@@ -704,7 +704,7 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         return N - 3
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return self.reader.read([index, index + 3, index], LONGEST)
+        return self.reader.read([index, index + 3, index], {"input": LONGEST})
 
 
 @pytest.mark.parametrize("used", [False, True])
@@ -712,7 +712,7 @@ def test_a_data_loader_with_workers_reads_the_same(tmp_path: Path, used: bool) -
     cache = filled(tmp_path)
     reader = cache.open(FIELDS)
     if used:
-        reader.read(range(N), LONGEST)
+        reader.read(range(N), {"input": LONGEST})
     truth = Batches(cache.open(FIELDS))
     loader = DataLoader(Batches(reader), batch_size=None, num_workers=2, multiprocessing_context="fork")
     count = 0
@@ -725,11 +725,11 @@ def test_a_data_loader_with_workers_reads_the_same(tmp_path: Path, used: bool) -
 
 def test_a_pickled_reader_carries_no_data_and_reads_the_same(tmp_path: Path) -> None:
     reader = filled(tmp_path).open(FIELDS)
-    read = reader.read(range(N), LONGEST)
+    read = reader.read(range(N), {"input": LONGEST})
     pickled = pickle.dumps(reader)
     assert b"torch._utils" not in pickled
     assert len(pickled) < 3000
-    again = pickle.loads(pickled).read(range(N), LONGEST)
+    again = pickle.loads(pickled).read(range(N), {"input": LONGEST})
     assert all(torch.equal(read[name], again[name]) for name in read)
 
 
@@ -737,17 +737,17 @@ def test_an_open_reader_holds_no_file_descriptors(tmp_path: Path) -> None:
     cache = filled(tmp_path)
     before = len(list(Path("/proc/self/fd").iterdir()))
     reader = cache.open(FIELDS)
-    reader.read(range(N), LONGEST)
+    reader.read(range(N), {"input": LONGEST})
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_what_is_read_may_be_changed_without_changing_the_cache(tmp_path: Path, calm: dict[str, bytes]) -> None:
     reader = filled(tmp_path).open(FIELDS)
-    first = reader.read([3, 4], LONGEST)
+    first = reader.read([3, 4], {"input": LONGEST})
     kept = {name: value.clone() for name, value in first.items()}
     for value in first.values():
         value.zero_()
-    assert all(torch.equal(reader.read([3, 4], LONGEST)[name], value) for name, value in kept.items())
+    assert all(torch.equal(reader.read([3, 4], {"input": LONGEST})[name], value) for name, value in kept.items())
     assert contents(tmp_path) == calm
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -23,12 +23,11 @@ from forge.core.errors import CheckpointError, UserError
 from forge.models.capture import layout
 from forge.objectives.kd.layers import layer_pairs
 from forge.objectives.kd.losses.forward_kl import forward_kl
-from forge.objectives.kd.masks import Masks
 from forge.objectives.kd.objective import KD, read_sites
-from forge.objectives.kd.outputs import Outputs
 from forge.objectives.kd.table import LOSSES, Pairing
 from forge.objectives.kd.teacher import OnlineTeacher, Wanted
-from forge.objectives.kd.terms import Comparison, Response, Term
+from forge.objectives.kd.terms import Term
+from forge.objectives.rows import labels_of_rows
 from forge.objectives.sft import SFT
 from forge.tasks.base import IGNORED_LABEL, Batch
 
@@ -173,7 +172,7 @@ class World:
         """Every term's share; of the world's batch where no other is given, which is then a step of its own."""
         batch = self.batch if batch is None else batch
         totals = self.objective.counts(batch) if totals is None else totals
-        return dict(self.objective.compute(self.student, batch, totals).terms)
+        return self.objective.unweighted(self.student, batch, totals)
 
 
 def make_world(pair: str, cases: Sequence[str] = tuple(CASES), identical: bool = False, alpha: float = 0.5) -> World:
@@ -183,9 +182,9 @@ def make_world(pair: str, cases: Sequence[str] = tuple(CASES), identical: bool =
     if identical:
         teacher = copy.deepcopy(student)
     stacks = layout(student)
-    pairing = Pairing(stacks, layout(teacher), "uniform", seed=5, causal_logits=causal)
+    pairing = Pairing(stacks, layout(teacher), "uniform", seed=5)
     terms = [LOSSES[CASES[case][0]].make(case, settings_of(case), pairing) for case in cases]
-    objective = KD(SFT(), alpha, terms, student, stacks)
+    objective = KD(SFT(), alpha, terms, student, stacks, causal=causal)
     objective.learn_from(OnlineTeacher(teacher, read_sites(terms, "teacher")))
     return World(student, teacher, objective, batch())
 
@@ -395,7 +394,7 @@ def test_the_loss_is_the_weighted_sum(pair: str, alpha: float) -> None:
         term.weight = weight
     objective.load_state({"scales": {"forward_kl": 2.0, "cosine": 0.5, "score_mse": 1.0}, "balanced": True})
     report = objective.compute(here.student, here.batch, objective.counts(here.batch))
-    raw = {name: value.item() for name, value in report.terms.items()}
+    raw = {name: value.item() for name, value in here.terms().items()}
     factors = {"task": 1 - alpha, "forward_kl": alpha * 2.0, "cosine": alpha * 0.125, "score_mse": alpha * 3.0}
     assert objective.weights() == pytest.approx(factors)
     assert report.loss.item() == pytest.approx(sum(factors[name] * raw[name] for name in raw), rel=1e-6)
@@ -448,21 +447,17 @@ def test_a_language_models_logits_are_about_the_next_token() -> None:
     assert here.terms()["forward_kl"].item() == pytest.approx(torch.stack(by_hand).mean().item(), rel=1e-5)
 
 
-def causal_response(labels_BL: torch.Tensor, **change: torch.Tensor) -> float:
-    """A shifted response whose loss at a position is the student's number there."""
-    student_BLC = torch.tensor([[[1.0], [10.0], [100.0], [1000.0]]])
-    term = Response("sum", 1.0, lambda student, teacher: student[..., 0], causal=True)
-    masks = Masks({"labels": labels_BL, "attention_mask": torch.ones_like(labels_BL)}, {})
-    seen = Comparison(Outputs(student_BLC), Outputs(torch.zeros_like(student_BLC)), masks, {"labels": 1.0})
-    return term.share(replace(seen, **change)).item()
-
-
 @pytest.mark.parametrize(
     ("labels", "expected"),
-    [([-100, 5, -100, -100], 1.0), ([-100, -100, 5, 5], 110.0), ([-100, 5, 5, 5], 111.0), ([5, -100, -100, -100], 0.0)],
+    [
+        ([-100, 5, -100, -100], [5, -100, -100, -100]),
+        ([-100, -100, 5, 6], [-100, 5, 6, -100]),
+        ([5, -100, -100, -100], [-100, -100, -100, -100]),
+    ],
 )
-def test_a_label_meets_the_logits_before_it(labels: list[int], expected: float) -> None:
-    assert causal_response(torch.tensor([labels])) == expected
+def test_a_label_meets_the_logits_before_it(labels: list[int], expected: list[int]) -> None:
+    assert labels_of_rows(torch.tensor([labels]), causal=True).tolist() == expected
+    assert labels_of_rows(torch.tensor([labels]), causal=False).tolist() == labels
 
 
 def test_dkd_of_a_language_model_reads_the_next_token_as_its_label() -> None:
@@ -550,7 +545,7 @@ def test_balance_makes_every_term_pull_weight_times_as_hard_as_the_task(pair: st
         assert term.name in told
     assert weights["task"] == 0.75
     report = here.objective.compute(here.student, here.batch, here.objective.counts(here.batch))
-    expected = sum(weights[name] * value.item() for name, value in report.terms.items())
+    expected = sum(weights[name] * value.item() for name, value in here.terms().items())
     assert report.loss.item() == pytest.approx(expected, rel=1e-6)
 
 
