@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import transformers
 from accelerate import Accelerator
 from datasets import Dataset, disable_progress_bars
 
-from forge.building import Site, build
+from forge.building import Built, Site, build
 from forge.config.schema import Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, StoppedError
@@ -34,7 +34,7 @@ from forge.runs.report import write_report
 from forge.runs.run_dir import RunDirectory, check_room, outcome
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile
 from forge.runs.trackers import make_trackers
-from forge.teaching import Student, Teaching, prepare_teaching
+from forge.teaching import Student, Teaching, find_teacher, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
 from forge.train.device import make_accelerator
@@ -160,22 +160,22 @@ def prepare_run(
     if checkpoint:
         source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
     built = build(Site(found, source, wanted, accelerator))
-    assert built.data.train is not None
-    batches = _batch_plan(settings, built.data.train, accelerator.num_processes)
-    about = {"config": found.digest, "versions": versions()}
-    teaching = None
+    about, data, teaching = {"config": found.digest, "versions": versions()}, built.data, None
     if found.teacher:
-        steps, root = total_steps(settings, batches), Path(settings.run.dir).expanduser()
-        source_language = built.facts.get("languages", [None])[0]
-        student = Student(
-            built.model, built.task, built.data, batches, steps, built.again, root, built.head, source_language
-        )
-        teaching = prepare_teaching(settings, found.teacher, student, accelerator, filling)
+        student = _student(built)
+        teacher, rewritten = find_teacher(settings, found.teacher, student, accelerator)
+        data = replace(data, train=rewritten.train) if rewritten else data
+        assert data.train is not None
+        batches = _batch_plan(settings, data.train, accelerator.num_processes)
+        teaching = prepare_teaching(teacher, student, batches, total_steps(settings, batches), filling, rewritten)
+    else:
+        assert data.train is not None
+        batches = _batch_plan(settings, data.train, accelerator.num_processes)
     objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head)
     parts = Parts(
         settings,
         built.task,
-        built.data,
+        data,
         built.model,
         built.tokenizer_files,
         objective,
@@ -185,8 +185,13 @@ def prepare_run(
         about,
     )
     header = _header(found, parts, built.header) + ([teaching.header] if teaching else [])
-    fingerprints = dict(built.data.fingerprints) | (teaching.fingerprints() if teaching else {})
+    fingerprints = dict(data.fingerprints) | (teaching.fingerprints() if teaching else {})
     return Prepared(parts, header, list(built.notices), built.facts, fingerprints, teaching)
+
+
+def _student(built: Built) -> Student:
+    language = built.facts.get("languages", [None])[0]
+    return Student(built.model, built.task, built.data, built.again, built.head, language)
 
 
 def quiet_libraries() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -60,22 +61,29 @@ def translation_task(
     asked: Any = model
     longest = longest_input(asked.config) or settings.data.max_length
     most_source = min(settings.data.max_length, longest)
-    most_target = min(settings.data.max_target_length or settings.data.max_length, longest - 1)
-    chosen = settings.generate
-    beam = Decoding(
-        chosen.beams, min(chosen.max_length or most_target, longest - 1), chosen.length_penalty, told.target_token
-    )
-    quick = Decoding(chosen.beams_while_training, beam.max_length, chosen.length_penalty, told.target_token)
+    beam = decoding(settings, longest, told)
+    quick = replace(beam, beams=settings.generate.beams_while_training)
     return TranslationTask(
         tokenizer,
         most_source,
-        most_target,
+        _most_target(settings, longest),
         start_token(model),
         partial(write, decoding=quick),
         partial(write, decoding=beam),
         target,
         told.prefix,
     )
+
+
+def decoding(settings: Settings, longest: int, told: Direction) -> Decoding:
+    """How a model that takes at most `longest` tokens is made to write when results are measured."""
+    chosen = settings.generate
+    most = min(chosen.max_length or _most_target(settings, longest), longest - 1)
+    return Decoding(chosen.beams, most, chosen.length_penalty, told.target_token)
+
+
+def _most_target(settings: Settings, longest: int) -> int:
+    return min(settings.data.max_target_length or settings.data.max_length, longest - 1)
 
 
 def encode_splits(task: TranslationTask, parallel: ParallelData, site: Site) -> TaskData:

@@ -119,7 +119,7 @@ def _distillation_problems(settings: Settings, where: str) -> list[Problem]:
     if settings.teacher.name is None:
         message = f"alpha = {settings.alpha} turns distillation on, but teacher.name is not set"
         problems.append(Problem(message, where, "name a trained model or a Forge run, or set alpha: 0.0"))
-    if not settings.distill.losses():
+    if not settings.distill.losses() and settings.distill.sequence.targets == "reference":
         message = f"alpha = {settings.alpha} turns distillation on, but no loss of distill has a weight"
         hint = f"for example distill.forward_kl.weight: 1.0; the losses are {', '.join(LOSS_NAMES)}"
         problems.append(Problem(message, where, hint))

@@ -25,12 +25,18 @@ def write(model: Any, batch: Batch, decoding: Decoding) -> list[list[int]]:
 
     The model's own list of forbidden tokens stays (OPUS-MT forbids its padding), its own number of beams does not.
     """
+    return [best for best, *_ in write_several(model, batch, decoding, 1)]
+
+
+def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> list[list[list[int]]]:
+    """The same of the `kept` best that a beam search ends with, best first."""
     written = model.generate(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         max_new_tokens=decoding.max_length,
         max_length=None,
         num_beams=decoding.beams,
+        num_return_sequences=kept,
         do_sample=False,
         top_k=None,
         length_penalty=decoding.length_penalty if decoding.beams > 1 else 1.0,
@@ -38,9 +44,15 @@ def write(model: Any, batch: Batch, decoding: Decoding) -> list[list[int]]:
         forced_bos_token_id=decoding.first,
         synced_gpus=isinstance(model, FSDPModule),
     )
+    ends = end_tokens(model)
+    texts = [_until_end(row[1:], ends) for row in written.tolist()]
+    return [texts[first : first + kept] for first in range(0, len(texts), kept)]
+
+
+def end_tokens(model: Any) -> set[int]:
+    """Tokens that end a text."""
     end = model.generation_config.eos_token_id
-    ends = set(end if isinstance(end, list) else [end])
-    return [_until_end(row[1:], ends) for row in written.tolist()]
+    return set(end if isinstance(end, list) else [end])
 
 
 def _until_end(ids: list[int], ends: set[int]) -> list[int]:

@@ -15,8 +15,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from forge.core.hashing import digest
 from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side, forward
-from forge.tasks.encoding import list_lengths, pad
+from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, encoded_mark, list_lengths, pad, tokenizer_mark
 from forge.tasks.metrics.translation import score_translations
 
 SAMPLES = 10  # translations that a report shows
@@ -62,11 +63,24 @@ class TranslationTask:
         columns: dict[str, list[Any]] = {"input_ids": encoded["input_ids"]}
         lengths = [len(ids) for ids in columns["input_ids"]]
         if targets is not None:
-            columns["labels"] = self.tokenizer(
-                text_target=list(targets), truncation=True, max_length=self.max_target_length, padding=False
-            )["input_ids"]
+            columns["labels"] = self._encode_targets(targets)
             lengths = [max(pair) for pair in zip(lengths, map(len, columns["labels"]), strict=True)]
         return columns | {"length": lengths}
+
+    def with_targets(self, data: Dataset, targets: Sequence[str]) -> Dataset:
+        """The encoded data with other targets in place of its own; columns of text are dropped."""
+        rows = data.select_columns(["input_ids"]).add_column("target", list(targets))
+
+        def encode(batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+            labels = self._encode_targets(batch["target"])
+            pairs = zip(batch["input_ids"], labels, strict=True)
+            return {"labels": labels, "length": [max(len(source), len(target)) for source, target in pairs]}
+
+        if len(rows) <= IN_MEMORY_ROWS:
+            columns = rows[:]
+            return Dataset.from_dict({"input_ids": columns["input_ids"]} | encode(columns))
+        mark = digest([list(targets), tokenizer_mark(self.tokenizer), self.max_target_length])
+        return encode_rows(rows, encode, ["target"], [encoded_mark(data), mark])
 
     def lengths(self, data: Dataset) -> dict[Side, NDArray[np.int64]]:
         """Tokens of the source and of the target of each example."""
@@ -107,6 +121,12 @@ class TranslationTask:
         ]
         detail = dict(scores.detail) | {"examples": len(made), "samples": shown[:SAMPLES]}
         return Scores(dict(scores.figures) | {"loss": loss}, detail)
+
+    def _encode_targets(self, targets: Sequence[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self.tokenizer(
+            text_target=list(targets), truncation=True, max_length=self.max_target_length, padding=False
+        )["input_ids"]
+        return encoded
 
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Token ids as text, without special tokens."""

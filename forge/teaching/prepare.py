@@ -32,8 +32,9 @@ from forge.tasks.encoding import encoded_mark, tokenizer_mark
 from forge.teaching.classifier import find_classifier
 from forge.teaching.found import FoundTeacher
 from forge.teaching.measure import judge, remember, remembered
+from forge.teaching.sequence import Rewritten, rewrite
 from forge.teaching.student import Student
-from forge.teaching.translator import find_translator
+from forge.teaching.translator import Translator, find_translator
 from forge.train.batching import BatchPlan
 from forge.train.signals import StopRequest
 
@@ -46,12 +47,13 @@ REPORT_SECONDS = 10.0
 class Teaching:
     """A distillation objective and the teacher that it will learn from."""
 
-    objective: KD
+    objective: KD | SFT
     header: str
     found: FoundTeacher
     cache: TeacherCache | None
     fields: list[Field]
     wanted: Wanted
+    rewritten: Rewritten | None = None
     measured: dict[str, Any] = field(default_factory=dict)  # by `check`
 
     def check(self) -> str:
@@ -59,7 +61,7 @@ class Teaching:
 
         Nothing is written yet, so a refused teacher leaves no run behind.
         """
-        known = remembered(self.cache, self.found)
+        known = remembered(self._memory(), self.found)
         self.measured = known or self.found.measure()
         return judge(self.measured, self.found)
 
@@ -68,19 +70,26 @@ class Teaching:
 
         Raises StoppedError when `stop` is asked for while the cache is filled: shards that are whole stay.
         """
-        found, cache = self.found, self.cache
+        found, cache, objective = self.found, self.cache, self.objective
+        if self.rewritten:
+            emit(Notice(self.rewritten.notice))
+        if self.rewritten and found.accelerator.is_local_main_process:
+            remember(self.rewritten.folder, found, self.measured)
+        if isinstance(objective, SFT):
+            found.forget()
+            return
         if cache is None:
-            self.objective.learn_from(self._online())
+            objective.learn_from(self._online())
             return
         with found.accelerator.main_process_first():
             if found.accelerator.is_local_main_process:
                 self._fill(cache, emit, stop or StopRequest())
-                remember(cache, found, self.measured)
+                remember(cache.folder, found, self.measured)
         found.forget()
         emit(
             Notice(f"teacher cache: full, {cache.size() / 1e6:,.1f} MB in {cache.folder}; no teacher runs in training")
         )
-        self.objective.learn_from(CachedTeacher(cache.open(self.fields), self.wanted, found.stacks))
+        objective.learn_from(CachedTeacher(cache.open(self.fields), self.wanted, found.stacks))
 
     def _online(self) -> OnlineTeacher:
         found = self.found
@@ -88,7 +97,14 @@ class Teaching:
 
     def fingerprints(self) -> dict[str, str]:
         """What the teacher is, to refuse a run that continues with another."""
-        return {"teacher": self.found.weights_mark}
+        texts = {"teacher.texts": self.rewritten.mark} if self.rewritten else {}
+        return {"teacher": self.found.weights_mark} | texts
+
+    def _memory(self) -> Path | None:
+        """Where it is remembered how good the teacher is."""
+        if self.cache:
+            return self.cache.folder
+        return self.rewritten.folder if self.rewritten else None
 
     def _fill(self, cache: TeacherCache, emit: Sink, stop: StopRequest) -> None:
         found, wanted, report, lengths = self.found, self.wanted, _reporter(emit), cache.lengths
@@ -121,15 +137,42 @@ FINDERS: Mapping[str, Callable[[Settings, Asset, Student, Accelerator], FoundTea
 }
 
 
+def find_teacher(
+    settings: Settings, asset: Asset, student: Student, accelerator: Accelerator
+) -> tuple[FoundTeacher, Rewritten | None]:
+    """The teacher, and the training data with its texts where they are the targets. Raises UserError.
+
+    Its texts take long the first time, and no run has begun yet: what is whole of them stays when this is interrupted.
+    """
+    found = FINDERS[settings.task](settings, asset, student, accelerator)
+    if settings.distill.sequence.targets == "reference":
+        return found, None
+    if not isinstance(found, Translator):
+        raise UserError(f"distill.sequence: a teacher of {settings.task} writes no text; leave it out")
+    rewritten = rewrite(found, student, _cache_root(settings))
+    found.train = rewritten.train
+    return found, rewritten
+
+
 def prepare_teaching(
-    settings: Settings, asset: Asset, student: Student, accelerator: Accelerator, filling: bool
+    found: FoundTeacher,
+    student: Student,
+    plan: BatchPlan,
+    steps: int,
+    filling: bool,
+    rewritten: Rewritten | None = None,
 ) -> Teaching:
     """Check that the two models can be compared as configured. Raises UserError; nothing is written or trained.
 
-    `filling`: the cache is to be made now, so it need not be there yet.
+    `plan` and `steps` are the student's. `filling`: the cache is to be made now, so it need not be there yet.
     """
-    found = FINDERS[settings.task](settings, asset, student, accelerator)
+    settings = found.settings
     losses = settings.distill.losses()
+    sft = SFT(settings.train.label_smoothing, student.head)
+    if not losses:
+        assert rewritten
+        header = f"teacher: {found.asset.describe()}; losses: the task's, on its texts"
+        return Teaching(sft, header, found, None, [], Wanted(), rewritten)
     responses = only_responses(losses)
     if settings.teacher.tokenizer == "own" and not responses:
         raise UserError(
@@ -140,19 +183,18 @@ def prepare_teaching(
     if not responses:
         found.stacks = _stacks(found.architecture(), losses, "teacher")
     terms = make_terms(losses, Pairing(mine, found.stacks, settings.distill.layers, settings.seed))
-    _check_groups(settings, student.plan)
+    _check_groups(settings, plan)
     wanted = _with_logits(read_sites(terms, "teacher"), settings, found)
-    sft = SFT(settings.train.label_smoothing, student.head)
     balanced = settings.distill.balance == "gradient_norm"
     objective = KD(sft, settings.alpha, terms, student.model, mine, balanced, settings.distill.gradient_norm_every)
     objective.extra_learning_rate = settings.distill.projection_learning_rate
     asked = fields(wanted, found.stacks, DTYPES[settings.distill.cache.dtype])
-    cache = _cache(found, asked, settings, student)
+    cache = _cache(found, asked, plan, steps)
     if cache and not filling and settings.distill.cache.mode == "require" and cache.missing(asked).shards:
         raise _not_full(found, cache)
     how = f"cached in {cache.folder}" if cache else "runs in every step"
-    header = f"teacher: {asset.describe()}, {how}; losses: {_shown(settings)}"
-    return Teaching(objective, header, found, cache, asked, wanted)
+    header = f"teacher: {found.asset.describe()}, {how}; losses: {_shown(settings)}"
+    return Teaching(objective, header, found, cache, asked, wanted, rewritten)
 
 
 def _with_logits(wanted: Wanted, settings: Settings, found: FoundTeacher) -> Wanted:
@@ -193,8 +235,14 @@ def _check_groups(settings: Settings, plan: BatchPlan) -> None:
             )
 
 
-def _cache(found: FoundTeacher, asked: list[Field], settings: Settings, student: Student) -> TeacherCache | None:
+def _cache_root(settings: Settings) -> Path:
+    run_root = Path(settings.run.dir).expanduser()
+    return Path(settings.distill.cache.dir).expanduser() if settings.distill.cache.dir else run_root / "teacher_cache"
+
+
+def _cache(found: FoundTeacher, asked: list[Field], plan: BatchPlan, steps: int) -> TeacherCache | None:
     """The cache that this run uses, or None. What decides is known before the first step and never changes."""
+    settings = found.settings
     chosen = settings.distill.cache
     must = chosen.mode in {"on", "require"} or settings.teacher.tokenizer == "own"
     if chosen.mode == "off":
@@ -204,10 +252,9 @@ def _cache(found: FoundTeacher, asked: list[Field], settings: Settings, student:
                 "take mode: auto"
             )
         return None
-    if not must and student.steps <= student.plan.steps_per_epoch():  # no example is seen twice
+    if not must and steps <= plan.steps_per_epoch():  # no example is seen twice
         return None
-    root = Path(chosen.dir or student.run_root / "teacher_cache").expanduser()
-    cache = TeacherCache(root, _identity(found, settings), found.task.lengths(found.train))
+    cache = TeacherCache(_cache_root(settings), _identity(found, settings), found.task.lengths(found.train))
     if not must and cache.bytes_needed(asked) > chosen.max_gigabytes * GIGABYTE:
         return None
     return cache

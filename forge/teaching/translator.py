@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from forge.building.translation import translation_task
+from forge.building.translation import decoding, translation_task
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
+from forge.models.generate import Decoding, end_tokens
 from forge.models.head import Head, find_head
 from forge.models.languages import direction, set_languages
 from forge.models.load import load_tokenizer, longest_input, peek
@@ -31,6 +32,8 @@ BY_TEXT = "let it teach by its translations alone: distill.sequence.targets: tea
 class Translator(FoundTeacher):
     """A teacher with a row of logits for each token of a translation, a column a token of the vocabulary."""
 
+    decoding: Decoding = field(kw_only=True)  # how it is made to write when its texts become targets
+
     def meaning(self) -> list[Any]:
         """Which languages it was told."""
         assert isinstance(self.task, TranslationTask)
@@ -43,6 +46,10 @@ class Translator(FoundTeacher):
     def architecture(self) -> torch.nn.Module:
         """The network without memory for its weights."""
         return seq2seq_architecture(self.asset, self.model, self.tokenizer, "teacher.name")
+
+    def ends(self) -> set[int]:
+        """Tokens that end its texts."""
+        return end_tokens(self.load())
 
     def measure(self) -> dict[str, Any]:
         """Its figures, translations searched for as while training."""
@@ -79,8 +86,9 @@ def find_translator(settings: Settings, asset: Asset, student: Student, accelera
     set_languages(tokenizer, told)
     architecture: Any = seq2seq_architecture(asset, model, tokenizer, "teacher.name")
     reads = translation_task(settings, architecture, tokenizer, told, task.target_language)
+    longest = longest_input(architecture.config)
     if same_tokens:
-        _check_alike(task, reads, longest_input(architecture.config), asset.asked)
+        _check_alike(task, reads, longest, asset.asked)
         splits = student.data
     else:
         splits = student.encode(reads)
@@ -97,6 +105,7 @@ def find_translator(settings: Settings, asset: Asset, student: Student, accelera
         accelerator,
         classes=architecture.config.vocab_size,
         side="target",
+        decoding=decoding(settings, longest or settings.data.max_length, told),
     )
 
 

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 
 from forge.tasks.base import Task
+from forge.train.extra import inner_model
 from forge.train.shards import is_sharding, looking
 
 
@@ -33,13 +34,13 @@ def infer(
     """
     order_N = np.argsort(np.asarray(data["length"][:]), kind="stable")[::-1]  # like lengths together: little padding
     batches = [order_N[start : start + batch_size] for start in range(0, len(order_N), batch_size)]
-    bare = accelerator.unwrap_model(model)
-    was_training = bare.training
-    bare.eval()
+    trained = accelerator.unwrap_model(model)
+    bare, was_training = inner_model(trained), trained.training
+    trained.eval()
     found: list[tuple[int, Any]] = []
     mine = batches[accelerator.process_index :: accelerator.num_processes]
     rounds = -(-len(batches) // accelerator.num_processes) if is_sharding(accelerator) else len(mine)
-    with looking(bare), accelerator.autocast():
+    with looking(trained), accelerator.autocast():
         # Who has no batch in the last round computes one for nothing: the others need its parts of the weights.
         for turn, indices in enumerate(mine + batches[:1] * (rounds - len(mine))):
             if halt and accelerator.num_processes == 1 and halt():
@@ -49,6 +50,6 @@ def infer(
             outputs = task.infer(bare, on_device)
             if turn < len(mine):
                 found.extend(zip(indices.tolist(), outputs, strict=True))
-    bare.train(was_training)
+    trained.train(was_training)
     everything = gather_object(found) if accelerator.num_processes > 1 else found
     return [output for _, output in sorted(everything, key=lambda pair: pair[0])]

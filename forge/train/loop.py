@@ -20,13 +20,14 @@ from forge.core.manifest import WEIGHTS_FILE, verify
 from forge.tasks.base import HIGHER_IS_BETTER
 from forge.train.engine import Engine
 from forge.train.evaluate import HaltedError, infer
+from forge.train.extra import WithExtra
 from forge.train.optim import build_optimizer, learning_rate
 from forge.train.parts import Parts, total_steps
 from forge.train.saving import Saver
 from forge.train.shards import cut_by_blocks, fill, is_sharding
 from forge.train.signals import StopRequest
 from forge.train.state import Best, TrainingState
-from forge.train.step import Counted, StepResult, Updater, WithExtra
+from forge.train.step import Counted, StepResult, Updater
 from forge.train.stream import StepBatches, stream
 from forge.train.window import Window
 from forge.train.zero import ZeroEngine, zero_stage

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +16,7 @@ from forge.core.hashing import derive_seed
 from forge.objectives.base import Objective
 from forge.tasks.base import IGNORED_LABEL, Batch
 from forge.train.engine import Engine
+from forge.train.extra import inner_model
 from forge.train.stream import StepBatches
 
 
@@ -46,23 +46,6 @@ def seed_draws(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
-
-
-class WithExtra(torch.nn.Module):
-    """A model and what is trained along with it, as one module: DDP then averages the gradients of both."""
-
-    def __init__(self, model: torch.nn.Module, extra: torch.nn.Module) -> None:
-        super().__init__()
-        self.module, self.extra = model, extra
-
-    def forward(self, **inputs: torch.Tensor) -> Any:
-        """That of the model; the objective calls the rest."""
-        return self.module(**inputs)
-
-
-def inner_model(bare: torch.nn.Module) -> torch.nn.Module:
-    """The model itself, without what is trained along."""
-    return bare.module if isinstance(bare, WithExtra) else bare
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,21 @@ class Cache(Section):
     """Largest cache that `auto` makes."""
 
 
+class Sequence(Section):
+    """Sequence-level distillation (Kim & Rush 2016): the student writes what its teacher would have written.
+
+    The teacher translates all training texts once, and these translations are kept as text beside the teacher cache.
+    """
+
+    targets: Literal["reference", "teacher", "closest", "both"] = "reference"
+    """What the student learns to write: `reference`: the data's targets; `teacher`: the teacher's best translation;
+    `closest`: of all that the search kept, the one most like the reference; `both`: reference and teacher in turn."""
+    beams: Positive = 5
+    """Width of the teacher's search."""
+    length_penalty: float = 1.0
+    """Exponent by which a longer translation of the teacher is favoured."""
+
+
 class Distill(Section):
     """How student and teacher are compared."""
 
@@ -187,6 +202,8 @@ class Distill(Section):
     """Peak learning rate of the projections, which start at random; null takes `train.learning_rate`."""
     cache: Cache = Cache()
     """The teacher cache."""
+    sequence: Sequence = Sequence()
+    """The teacher's own texts as targets, of models that write text. Beside other losses, or alone."""
     forward_kl: ForwardKL = ForwardKL()
     """Response 1."""
     jsd: JSD = JSD()

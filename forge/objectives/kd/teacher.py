@@ -117,8 +117,9 @@ def fields(wanted: Wanted, stacks: Mapping[str, Stack], dtype: torch.dtype) -> l
     for site in wanted.attention:
         stack = stacks[site.stack]
         widths = {"q": stack.heads * stack.head_dim} | dict.fromkeys("kv", stack.kv_heads * stack.head_dim)
-        side = sides[site.stack]
-        found += [Field(f"{site}.{letter}", widths[letter], True, dtype, side) for letter in wanted.letters(site)]
+        for letter in wanted.letters(site):
+            side = "input" if site.kind == "cross" and letter != "q" else sides[site.stack]  # keys of the encoder
+            found.append(Field(f"{site}.{letter}", widths[letter], True, dtype, side))
     return found
 
 

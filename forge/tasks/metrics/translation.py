@@ -77,6 +77,14 @@ def score_translations(
     return Scores(figures | {"length_ratio": float(bleu.ratio)}, detail)
 
 
+def sentence_bleu(hypothesis: str, reference: str) -> float:
+    """BLEU of one sentence, 0 to 100, over the n-gram orders that it has (sacreBLEU's effective order)."""
+    return float(_SENTENCE_BLEU.sentence_score(hypothesis, [reference]).score)
+
+
+_SENTENCE_BLEU = BLEU(effective_order=True)
+
+
 def bleu_tokenised_lower(hypotheses: Sequence[str], references: Sequence[str], language: str) -> tuple[float, str]:
     """BLEU as the Multi30k literature reports it (0 to 100), and what was computed, in the form of a signature.
 
