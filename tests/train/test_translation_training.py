@@ -9,42 +9,7 @@ from typing import Any
 
 import pytest
 from support import Lives, fingerprint, forge, metrics, on_two_processes, only_run, write_config
-
-NOUNS = {"dog": "chien", "cat": "chat", "man": "homme", "bird": "oiseau", "friend": "ami", "boy": "garçon"}
-VERBS = {"sees": "voit", "hears": "entend", "follows": "suit", "calls": "appelle"}
-ADJECTIVES = {"small": "petit", "big": "grand", "old": "vieux"}
-
-
-def write_pairs(folder: Path) -> dict[str, str]:
-    """Three small splits of two-file text."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(4)
-    for split, size in (("train", 300), ("dev", 24), ("test", 24)):
-        lines: dict[str, list[str]] = {"en": [], "fr": []}
-        for _ in range(size):
-            (a, b), (c, d) = rng.choice(list(ADJECTIVES.items())), rng.choice(list(NOUNS.items()))
-            (e, f), (g, h) = rng.choice(list(VERBS.items())), rng.choice(list(NOUNS.items()))
-            lines["en"].append(f"The {a} {c} {e} the {g}{rng.choice(' today|').split('|')[0].rstrip()}.")
-            lines["fr"].append(f"Le {b} {d} {f} le {h}.")
-        for side, texts in lines.items():
-            (folder / f"{split}.{side}").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    names = {"train": "train", "validation": "dev", "test": "test"}
-    return {role: f"{folder}/{name}.{{en,fr}}" for role, name in names.items()}
-
-
-def settings(folder: Path, **train: Any) -> dict[str, Any]:
-    return {
-        "task": "translation",
-        "data": {"name": None, "embedded": {}, **write_pairs(folder)},
-        "model": {
-            "name": "built/marian",
-            "dropout": 0.1,
-            "build": {"layers": 1, "width": 32, "heads": 2, "vocab_size": 400, "max_positions": 64},
-        },
-        "train": {"max_steps": 12, "schedule": "inverse_sqrt", "warmup_steps": 4, "label_smoothing": 0.1, **train},
-        "evaluate": {"every": 4, "max_examples": 16},
-        "generate": {"beams": 2, "max_length": 20},
-    }
+from toy_translation import settings
 
 
 @pytest.mark.slow
@@ -117,15 +82,9 @@ def test_one_line_for_what_does_not_fit(
 
 @pytest.mark.slow
 def test_what_a_translation_run_cannot_do_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from support import merged
 
     change = settings(tmp_path / "data", max_steps=5)
     assert forge("--config", write_config(tmp_path, change)) == 0
     capsys.readouterr()
     assert forge("evaluate", "--run", str(only_run(tmp_path)), "--data", str(tmp_path / "data" / "dev.en")) == 2
     assert "--data measures classifiers" in capsys.readouterr().err
-    distilled = merged(
-        change, {"alpha": 0.5, "teacher": {"name": "built/marian"}, "distill": {"forward_kl": {"weight": 1.0}}}
-    )
-    assert forge("--config", write_config(tmp_path / "kd", distilled)) == 2
-    assert "alpha: distillation of a translation is not there yet" in capsys.readouterr().err
