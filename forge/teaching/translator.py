@@ -110,7 +110,7 @@ def find_translator(settings: Settings, asset: Asset, student: Student, accelera
 
 
 def _check_alike(mine: TranslationTask, its: TranslationTask, longest: int | None, name: str) -> None:
-    most = max(mine.max_length, mine.max_target_length + 1)
+    most = max(mine.max_length, mine.max_target_length)
     if longest and longest < most:
         raise UserError(
             f"data.max_length: the student reads {most} tokens, but the teacher ({name}) at most {longest}; lower it"
