@@ -41,6 +41,7 @@ class Translator:
     model: Any
     accelerator: Accelerator
     beams: int
+    batch_size: int  # of a measurement
     checkpoint: str
 
 
@@ -65,7 +66,7 @@ def load_translator(run: RunDirectory, which: str = "best", beams: int | None = 
     accelerator = Accelerator()
     model.to(accelerator.device).eval()
     task = translation_task(settings, model, tokenizer, told, target)
-    return Translator(task, model, accelerator, settings.generate.beams, Path(folder).name)
+    return Translator(task, model, accelerator, settings.generate.beams, settings.evaluate.batch_size, folder.name)
 
 
 def translate(loaded: Translator, texts: Iterable[str]) -> Iterator[str]:

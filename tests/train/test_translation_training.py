@@ -78,13 +78,3 @@ def test_one_line_for_what_does_not_fit(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") <= 2
-
-
-@pytest.mark.slow
-def test_what_a_translation_run_cannot_do_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-
-    change = settings(tmp_path / "data", max_steps=5)
-    assert forge("--config", write_config(tmp_path, change)) == 0
-    capsys.readouterr()
-    assert forge("evaluate", "--run", str(only_run(tmp_path)), "--data", str(tmp_path / "data" / "dev.en")) == 2
-    assert "--data measures classifiers" in capsys.readouterr().err
