@@ -21,6 +21,7 @@ from forge.models.load import load_tokenizer, longest_input, peek, tokenizer_fil
 from forge.models.seq2seq import load_seq2seq, start_token
 from forge.tasks.base import TaskData
 from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, tokenizer_mark
+from forge.tasks.metrics.translation import TER_WORD_PAIRS
 from forge.tasks.parallel import ParallelData, read_parallel
 from forge.tasks.sources import Table
 from forge.tasks.translation import TranslationTask
@@ -72,6 +73,7 @@ def translation_task(
         partial(write, decoding=beam),
         target,
         told.prefix,
+        None if settings.evaluate.metric == "ter" else TER_WORD_PAIRS,
     )
 
 
