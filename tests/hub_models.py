@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -97,6 +99,10 @@ def marian(folder: Path, texts: Iterable[str]) -> Path:
 FOLDERS: dict[str, Callable[[Path, Iterable[str]], Path]] = {
     "t5": t5, "mbart": mbart, "nllb": nllb, "m2m": m2m, "marian": marian
 }  # fmt: skip
+WITH_SENTENCEPIECE = pytest.mark.skipif(
+    not importlib.util.find_spec("sentencepiece"),
+    reason="the tokenizer is made of sentencepiece models, and sentencepiece is not installed",
+)
 NEED_SENTENCEPIECE = {"m2m", "marian"}
 
 

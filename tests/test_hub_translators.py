@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hub_models import FOLDERS, NEED_SENTENCEPIECE
+from hub_models import FOLDERS, NEED_SENTENCEPIECE, WITH_SENTENCEPIECE
 from support import forge, only_run, write_config
 
 from forge.tasks.embedded.translation import generate
 
 LANGUAGE = {"mbart": "fr_XX", "nllb": "fra_Latn", "m2m": "__fr__"}
 PREFIX = {"t5": "translate English to French: "}
-ALL = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            name in NEED_SENTENCEPIECE and not importlib.util.find_spec("sentencepiece"),
-            reason="the tokenizer is made of sentencepiece models, and sentencepiece is not installed",
-        ),
-    )
-    for name in FOLDERS
-]
+ALL = [pytest.param(name, marks=[WITH_SENTENCEPIECE] * (name in NEED_SENTENCEPIECE)) for name in FOLDERS]
 
 
 @pytest.fixture(scope="module")

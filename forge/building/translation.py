@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.building.base import Built, Site
 from forge.config.schema import Model, Settings
+from forge.core.errors import UserError
 from forge.models.generate import Decoding, write
 from forge.models.head import Head, find_head
 from forge.models.languages import Direction, direction, set_languages
@@ -42,6 +43,7 @@ def build_translation(site: Site) -> Built:
     model = load_seq2seq(source, wanted, tokenizer, settings.seed)
     told = direction(_peek(site), tokenizer, parallel.source_language, parallel.target_language)
     set_languages(tokenizer, told)
+    _require_end(model, tokenizer, wanted)
     files = tokenizer_files(source, wanted, tokenizer)
     task = translation_task(settings, model, tokenizer, told, parallel.target_language)
 
@@ -146,6 +148,19 @@ def _tokenizer(site: Site, parallel: ParallelData) -> PreTrainedTokenizerBase:
         pieces = EMBEDDED_PIECES if source.source == "embedded" else wanted.build.vocab_size
         return train_joint_bpe(_texts(parallel), pieces)
     return load_tokenizer(source, wanted, [])
+
+
+def _require_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: Model) -> None:
+    """A model whose references have no end learns no end, and writes each translation up to the longest length."""
+    told: Any = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
+    ends = told if isinstance(told, list) else [told]
+    if not set(ends) & set(tokenizer(text_target="a")["input_ids"]):
+        key, name = ("model.tokenizer", wanted.tokenizer) if wanted.tokenizer else ("model.name", wanted.name)
+        end = "any token" if None in ends else str(tokenizer.convert_ids_to_tokens(ends[0]))
+        raise UserError(
+            f"{key}: the tokenizer of {name} does not end a text with {end}, at which the model stops; "
+            "take one that does"
+        )
 
 
 def _texts(parallel: ParallelData) -> Iterator[str]:

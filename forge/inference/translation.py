@@ -90,7 +90,7 @@ def texts_to_translate(texts: Sequence[str], file: str | None) -> Iterator[str]:
     elif file:
         yield from _lines_of(Path(file).expanduser())
     else:
-        yield from (line.rstrip("\n") for line in sys.stdin)
+        yield from _lines_of_input()
 
 
 def _lines_of(path: Path) -> Iterator[str]:
@@ -101,6 +101,14 @@ def _lines_of(path: Path) -> Iterator[str]:
         raise UserError(not_utf8(path)) from error
     except OSError as error:
         raise UserError(f"--file: cannot read {path}: {os.strerror(error.errno or 0)}") from error
+
+
+def _lines_of_input() -> Iterator[str]:
+    try:
+        for line in sys.stdin:
+            yield line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input  is not UTF-8 text: {error.reason}") from error
 
 
 def _translate_chunk(loaded: Translator, texts: Sequence[str]) -> list[str]:
