@@ -82,5 +82,5 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
             f"{one['p']:>8.4f}  {one['test']}, {drawn}{seed}"
         )
     if any(one["test"] == BOOTSTRAP for one in comparisons):
-        lines.append("judge by the randomisation: the bootstrap's p, as papers report it, is too small (decision 016)")
+        lines.append("judge by the randomisation: the bootstrap's p, as papers report it, is too small (decision 017)")
     return "\n".join([*lines, f"the interval is of A - B: paired bootstrap, {RESAMPLES:,} resamples, seed {SEED}"])
