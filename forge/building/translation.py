@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from forge.building.base import Built, Site
 from forge.config.schema import Model, Settings
 from forge.core.errors import UserError
-from forge.models.generate import Decoding, write
+from forge.models.generate import Decoding, end_tokens, write
 from forge.models.head import Head, find_head
 from forge.models.languages import Direction, direction, set_languages
 from forge.models.load import load_tokenizer, longest_input, peek, tokenizer_files
@@ -152,11 +152,10 @@ def _tokenizer(site: Site, parallel: ParallelData) -> PreTrainedTokenizerBase:
 
 def _require_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: Model) -> None:
     """A model whose references have no end learns no end, and writes each translation up to the longest length."""
-    told: Any = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
-    ends = told if isinstance(told, list) else [told]
-    if not set(ends) & set(tokenizer(text_target="a")["input_ids"]):
+    ends = end_tokens(model)
+    if not ends & set(tokenizer(text_target="a")["input_ids"]):
         key, name = ("model.tokenizer", wanted.tokenizer) if wanted.tokenizer else ("model.name", wanted.name)
-        end = "any token" if None in ends else str(tokenizer.convert_ids_to_tokens(ends[0]))
+        end = "any token" if None in ends else str(tokenizer.convert_ids_to_tokens(min(ends)))
         raise UserError(
             f"{key}: the tokenizer of {name} does not end a text with {end}, at which the model stops; "
             "take one that does"
