@@ -127,7 +127,7 @@ def test_its_own_splits_again(call: Any, refused: Any, runs: tuple[Path, Path]) 
     assert "has no split 'x'; there are: validation, test.news, test.dev" in refused("--run", runs[0], "--split", "x")
 
 
-@pytest.mark.parametrize("kind", ["tmx", "jsonl", "tsv", "directory", "gz"])
+@pytest.mark.parametrize("kind", ["tmx", "jsonl", "tsv", "directory", "gz", "txt"])
 def test_every_format(call: Any, runs: tuple[Path, Path], data: Path, tmp_path: Path, kind: str) -> None:
     from xml.sax.saxutils import escape
 
@@ -151,6 +151,10 @@ def test_every_format(call: Any, runs: tuple[Path, Path], data: Path, tmp_path: 
         for side, texts in (("en", english), ("fr", french)):
             (tmp_path / f"x.{side}.gz").write_bytes(gzip.compress("".join(f"{t}\n" for t in texts).encode()))
         words = ["x.en.gz", "x.fr.gz"]
+    elif kind == "txt":
+        for name, texts in (("source.txt", english), ("target.tok", french)):
+            (tmp_path / name).write_text("".join(f"{text}\n" for text in texts))
+        words = ["source.txt", "target.tok"]
     else:
         folder = tmp_path / ("d" if kind == "directory" else ".")
         folder.mkdir(exist_ok=True)
