@@ -111,18 +111,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_translation_options(evaluate)
     evaluate.add_argument("--against", metavar="B", help="a second run (or file of translations) to compare with")
     evaluate.add_argument(
-        "--data", metavar="F", help="a file, or a data set directory; without it the run's own figures"
+        "--data",
+        metavar="F",
+        nargs="+",
+        help="a file, a data set directory, or two files: test.{en,fr}; without it the run's own figures",
     )
     evaluate.add_argument("--subset", help="subset of a data set directory, for example sst2")
     evaluate.add_argument("--split", help="split of a data set directory, or of a run (default: test)")
     evaluate.add_argument("--json", action="store_true", help="print all figures and tables as JSON")
-    for column in ("text", "text_pair", "label"):
+    for column in ("text", "text_pair", "label", "source", "target"):
         evaluate.add_argument(f"--{column}", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}")
+    evaluate.add_argument("--write_hypotheses", metavar="FILE", help="write a run's translations, a line each")
     about = "labels as JSON lines, or translations a line each: of arguments, a file or standard input"
     predict = verb("predict", _predict, about)
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts; for a pair model two for each example")
     predict.add_argument("--file", metavar="F", help=".jsonl, .csv, .tsv, .parquet, or text with a line each")
-    predict.add_argument("--beams", type=int, metavar="N", help="translation: width of the search; 1 is greedy")
+    for made in (evaluate, predict):
+        made.add_argument("--beams", type=_beams, metavar="N", help="translation: width of the search; 1 is greedy")
     predict.add_argument("--json", action="store_true", help="translation: JSON lines with source and translation")
     runs = verb("runs", _runs, "list all runs: how each stands, and what to type next")
     runs.add_argument("folder", nargs="?", default="runs", metavar="DIR", help="where to look (default: runs)")
@@ -138,6 +143,13 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--run", dest="run_dir", required=made is not evaluate, metavar="R", help="a run directory")
         made.add_argument("--checkpoint", default="best", metavar="N", help="best, last, or a step (default: best)")
     return parser
+
+
+def _beams(text: str) -> int:
+    """1 to 64, as for generate.beams."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 64, got {text}")
+    return int(text)
 
 
 def _add_translation_options(made: argparse.ArgumentParser) -> None:
@@ -260,55 +272,15 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
 
 def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
     _refuse(rest)
-    if options.hypotheses or options.references:
-        return _evaluate_files(options)
-    if options.run_dir is None:
-        raise UserError("evaluate needs --run R, or --hypotheses FILE with --references FILE")
+    from forge.evaluate import evaluate
     from forge.runs.run_dir import open_existing
 
-    run = open_existing(options.run_dir)
-    columns = {name: getattr(options, name) for name in ("text", "text_pair", "label") if getattr(options, name)}
-    if options.against:
-        from forge.compare import compare_runs, report
-
-        other, given = open_existing(options.against), (options.data, options.subset, options.split)
-        found = compare_runs(run, other, options.checkpoint, *given, columns)
-        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if options.json else report(found))
-        return EXIT_DONE
-    if options.data is None:
+    said = evaluate(options)
+    if said is None:
+        run = open_existing(options.run_dir)
         _print_result(run.path, run.state())
-        return EXIT_DONE
-    if run.metadata()["config"]["task"] == "translation":
-        raise UserError("--data measures classifiers; translate with `predict`, then score with --hypotheses F")
-    from forge.inference.classification import evaluate_run, load_run
-    from forge.runs.tables import scores_table
-
-    loaded = load_run(run, options.checkpoint)
-    scores = evaluate_run(loaded, options.data, options.subset, options.split, columns)
-    if options.json:
-        print(json.dumps(dict(scores.figures) | dict(scores.detail), indent=2, ensure_ascii=False))
     else:
-        print(f"{options.data} with {loaded.checkpoint} of {run.path}")
-        print(scores_table(scores.figures, scores.detail))
-    return EXIT_DONE
-
-
-def _evaluate_files(options: argparse.Namespace) -> int:
-    if options.run_dir or not (options.hypotheses and options.references):
-        raise UserError("give --hypotheses FILE and --references FILE, without --run, to score translations")
-    from forge.runs.tables import translations_table
-    from forge.tasks.text_lines import score_files
-
-    found = score_files(
-        options.hypotheses,
-        options.references,
-        against=options.against,
-        sources=options.sources,
-        language=options.language,
-        tokenised_lower=options.tokenised_lower,
-        comet=options.comet,
-    )
-    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else translations_table(found))
+        print(said)
     return EXIT_DONE
 
 

@@ -38,7 +38,8 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """`base` with `change` laid over it."""
     out = dict(base)
     for key, value in change.items():
-        out[key] = merged(base.get(key, {}), value) if isinstance(value, dict) else value
+        below = base.get(key)
+        out[key] = merged(below if isinstance(below, dict) else {}, value) if isinstance(value, dict) else value
     return out
 
 

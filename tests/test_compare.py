@@ -189,7 +189,10 @@ def changed(run, folder, change):
         (lambda r: r.get("fingerprints", {}).pop("test", 0), "split test of {a} is not in {b}: the two"),
         (lambda r: r.get("config", {}).get("evaluate", {}).update(max_examples=50), "200 and 50 examples"),
         (lambda r: r.update(status="interrupted"), "{b}  has not finished (interrupted); only finished runs"),
-        (lambda r: r.get("config", {}).update(task="translation"), "{b}  is a run of translation; compare its outputs"),
+        (
+            lambda r: r.get("config", {}).update(task="translation"),
+            "{b} is a run of translation; only runs of one task",
+        ),
     ],
 )
 def test_runs_that_cannot_be_compared(refused, runs, tmp_path, change, says):

@@ -14,13 +14,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.building.base import Built, Site
 from forge.config.schema import Model, Settings
-from forge.models.generate import Decoding, write
+from forge.core.errors import UserError
+from forge.models.generate import Decoding, end_tokens, write
 from forge.models.head import Head, find_head
 from forge.models.languages import Direction, direction, set_languages
 from forge.models.load import load_tokenizer, longest_input, peek, tokenizer_files
 from forge.models.seq2seq import load_seq2seq, start_token
 from forge.tasks.base import TaskData
 from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, tokenizer_mark
+from forge.tasks.metrics.translation import TER_WORD_PAIRS
 from forge.tasks.parallel import ParallelData, read_parallel
 from forge.tasks.sources import Table
 from forge.tasks.translation import TranslationTask
@@ -41,6 +43,7 @@ def build_translation(site: Site) -> Built:
     model = load_seq2seq(source, wanted, tokenizer, settings.seed)
     told = direction(_peek(site), tokenizer, parallel.source_language, parallel.target_language)
     set_languages(tokenizer, told)
+    _require_end(model, tokenizer, wanted)
     files = tokenizer_files(source, wanted, tokenizer)
     task = translation_task(settings, model, tokenizer, told, parallel.target_language)
 
@@ -72,6 +75,7 @@ def translation_task(
         partial(write, decoding=beam),
         target,
         told.prefix,
+        None if settings.evaluate.metric == "ter" else TER_WORD_PAIRS,
     )
 
 
@@ -144,6 +148,18 @@ def _tokenizer(site: Site, parallel: ParallelData) -> PreTrainedTokenizerBase:
         pieces = EMBEDDED_PIECES if source.source == "embedded" else wanted.build.vocab_size
         return train_joint_bpe(_texts(parallel), pieces)
     return load_tokenizer(source, wanted, [])
+
+
+def _require_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: Model) -> None:
+    """A model whose references have no end learns no end, and writes each translation up to the longest length."""
+    ends = end_tokens(model)
+    if not ends & set(tokenizer(text_target="a")["input_ids"]):
+        key, name = ("model.tokenizer", wanted.tokenizer) if wanted.tokenizer else ("model.name", wanted.name)
+        end = "any token" if None in ends else str(tokenizer.convert_ids_to_tokens(min(ends)))
+        raise UserError(
+            f"{key}: the tokenizer of {name} does not end a text with {end}, at which the model stops; "
+            "take one that does"
+        )
 
 
 def _texts(parallel: ParallelData) -> Iterator[str]:

@@ -93,7 +93,7 @@ def resolve(path: str | Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
     mode, mode_line = _mode(settings, origins)
     history = {name: tuple(setters) for name, setters in merger.history.items()}
     chain = tuple(layer.file for layer in layers)
-    warnings = tuple(_without_effect(settings, origins))
+    warnings = (*_without_effect(settings, origins), *_short_of_the_peak(settings, origins))
     return ResolvedConfig(
         settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line, warnings
     )
@@ -139,6 +139,16 @@ def _without_effect(settings: Settings, origins: Mapping[str, Origin]) -> Iterat
     if idle:
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
         yield f"{origins[idle[0]].where}  {idle[0]}{more} has no effect, because {why}"
+
+
+def _short_of_the_peak(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
+    """No error: a few steps of any configuration are how a newcomer tries it out."""
+    warmup, steps = settings.train.warmup_steps, settings.train.max_steps
+    if warmup and steps and warmup > steps:
+        yield (
+            f"{origins['train.warmup_steps'].where}  the learning rate never reaches its peak: train.warmup_steps is "
+            f"{warmup:,}, train.max_steps is {steps:,}"
+        )
 
 
 def _origin(tree: Node, path: tuple[str, ...]) -> Origin:

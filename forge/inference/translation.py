@@ -41,6 +41,7 @@ class Translator:
     model: Any
     accelerator: Accelerator
     beams: int
+    batch_size: int  # of a measurement
     checkpoint: str
 
 
@@ -65,7 +66,7 @@ def load_translator(run: RunDirectory, which: str = "best", beams: int | None = 
     accelerator = Accelerator()
     model.to(accelerator.device).eval()
     task = translation_task(settings, model, tokenizer, told, target)
-    return Translator(task, model, accelerator, settings.generate.beams, Path(folder).name)
+    return Translator(task, model, accelerator, settings.generate.beams, settings.evaluate.batch_size, folder.name)
 
 
 def translate(loaded: Translator, texts: Iterable[str]) -> Iterator[str]:
@@ -89,7 +90,7 @@ def texts_to_translate(texts: Sequence[str], file: str | None) -> Iterator[str]:
     elif file:
         yield from _lines_of(Path(file).expanduser())
     else:
-        yield from (line.rstrip("\n") for line in sys.stdin)
+        yield from _lines_of_input()
 
 
 def _lines_of(path: Path) -> Iterator[str]:
@@ -100,6 +101,14 @@ def _lines_of(path: Path) -> Iterator[str]:
         raise UserError(not_utf8(path)) from error
     except OSError as error:
         raise UserError(f"--file: cannot read {path}: {os.strerror(error.errno or 0)}") from error
+
+
+def _lines_of_input() -> Iterator[str]:
+    try:
+        for line in sys.stdin:
+            yield line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input  is not UTF-8 text: {error.reason}") from error
 
 
 def _translate_chunk(loaded: Translator, texts: Sequence[str]) -> list[str]:

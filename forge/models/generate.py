@@ -21,7 +21,7 @@ class Decoding:
 
 
 def write(model: Any, batch: Batch, decoding: Decoding) -> list[list[int]]:
-    """Token ids of one text for each example of a batch, without the start token, padding and what follows the end.
+    """Token ids of one text for each example of a batch: no start token, language or padding, nothing after the end.
 
     The model's own list of forbidden tokens stays (OPUS-MT forbids its padding), its own number of beams does not.
     """
@@ -44,8 +44,9 @@ def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> li
         forced_bos_token_id=decoding.first,
         synced_gpus=isinstance(model, FSDPModule),
     )
-    ends = end_tokens(model)
-    texts = [_until_end(row[1:], ends) for row in written.tolist()]
+    # Not every tokenizer knows its language tokens as special, and would write __fr__ into each translation.
+    ends, begun = end_tokens(model), 1 if decoding.first is None else 2
+    texts = [_until_end(row[begun:], ends) for row in written.tolist()]
     return [texts[first : first + kept] for first in range(0, len(texts), kept)]
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 from forge.tasks.metrics.significance import BOOTSTRAP, MCNEMAR, RANDOMISATION, RESAMPLES, SEED
 
+ABOUT = {
+    "length_ratio": "tokens of the hypotheses over those of the references",
+    "loss": "of the references, nats a token",
+}
 TRIALS_OF = {RANDOMISATION: "trials", MCNEMAR: "examples on which one alone is right"}
 
 
@@ -34,21 +38,35 @@ def translations_table(found: Mapping[str, Any]) -> str:
     """Translations in text files: each system's figures with their signatures, then the tests of their difference."""
     lines = []
     for name, system in found["systems"].items():
-        tokens = system["tokens"]
         lines.append(f"{name}  ({system['examples']:,} lines, references {found['references']})")
-        for figure, value in system["figures"].items():
-            about = system["signatures"].get(figure, "tokens of the hypotheses over those of the references")
-            lines.append(f"  {figure:<20} {value:9.4f}  {about}")
-        lines.append(
-            f"  BLEU's parts: {' / '.join(f'{value:.1f}' for value in system['precisions'])}, brevity penalty "
-            f"{system['brevity_penalty']:.3f}, {tokens['hypothesis']:,} tokens for {tokens['reference']:,}"
-        )
-        lines += [f"  {figure} is left out: {why}" for figure, why in system["left_out"].items()]
+        lines += system_lines(system)
     if "comparisons" in found:
         names = list(found["systems"])  # one where a file is compared with itself
         ours, theirs = names[0], names[-1]
         lines += ["", f"A = {ours}", f"B = {theirs}", comparison_table(found["comparisons"])]
     return "\n".join(lines)
+
+
+def measured_table(found: Mapping[str, Any]) -> str:
+    """A translation run, measured: the figures of each split with their signatures."""
+    beams = "greedy" if found["beams"] == 1 else f"{found['beams']} beams"
+    lines = [f"{found['checkpoint']} of {found['run']}, {beams}"]
+    for name, system in found["splits"].items():
+        lines += [f"{name}  ({system['examples']:,} examples)", *system_lines(system)]
+    return "\n".join(lines)
+
+
+def system_lines(system: Mapping[str, Any]) -> list[str]:
+    """The figures of translations, a line each with its signature, and what explains them."""
+    lines, tokens = [], system["tokens"]
+    for figure, value in system["figures"].items():
+        about = system["signatures"].get(figure) or ABOUT.get(figure, "")
+        lines.append(f"  {figure:<20} {value:9.4f}  {about}".rstrip())
+    lines.append(
+        f"  BLEU's parts: {' / '.join(f'{value:.1f}' for value in system['precisions'])}, brevity penalty "
+        f"{system['brevity_penalty']:.3f}, {tokens['hypothesis']:,} tokens for {tokens['reference']:,}"
+    )
+    return lines + [f"  {figure} is left out: {why}" for figure, why in system["left_out"].items()]
 
 
 def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
@@ -64,5 +82,5 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
             f"{one['p']:>8.4f}  {one['test']}, {drawn}{seed}"
         )
     if any(one["test"] == BOOTSTRAP for one in comparisons):
-        lines.append("judge by the randomisation: the bootstrap's p, as papers report it, is too small (decision 016)")
+        lines.append("judge by the randomisation: the bootstrap's p, as papers report it, is too small (decision 017)")
     return "\n".join([*lines, f"the interval is of A - B: paired bootstrap, {RESAMPLES:,} resamples, seed {SEED}"])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forge.config.schema.parallel import primary_tag
 from forge.core.errors import UserError
 from forge.tasks.metrics.comet import MODEL, score_comet
 from forge.tasks.metrics.significance import as_json, compare_translations
@@ -43,6 +46,39 @@ def read_beside(name: str | Path, option: str, other: str | Path, expected: int)
     return lines
 
 
+@dataclass(frozen=True)
+class Extra:
+    """How translations are scored: their language, and figures beside sacreBLEU's. Raises UserError.
+
+    `comet` is the name of a COMET model, empty for the usual one, None for none.
+    """
+
+    language: str | None = None
+    tokenised_lower: bool = False
+    comet: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokenised_lower and not self.language:
+            raise UserError("--tokenised_lower needs --language, for example fr")
+
+
+def figures_of(
+    hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None, extra: Extra
+) -> dict[str, Any]:
+    """`figures`, `signatures` and what explains them, as plain values; COMET alone needs the sources."""
+    scores = score_translations(hypotheses, references, extra.language)
+    figures, detail = dict(scores.figures), dict(scores.detail)
+    if extra.tokenised_lower and extra.language:
+        moses = primary_tag(extra.language)
+        figures["bleu_tokenised_lower"], signature = bleu_tokenised_lower(hypotheses, references, moses)
+        detail["signatures"] |= {"bleu_tokenised_lower": signature}
+    if extra.comet is not None and sources:
+        judged = score_comet(sources, hypotheses, references, extra.comet or MODEL)
+        figures["comet"] = judged.score
+        detail["signatures"] |= {"comet": judged.model}
+    return {"figures": figures} | detail
+
+
 def score_files(
     hypotheses: str,
     references: str,
@@ -57,8 +93,7 @@ def score_files(
 
     `comet` is the name of a COMET model, empty for the usual one, None for none.
     """
-    if tokenised_lower and not language:
-        raise UserError("--tokenised_lower needs --language, for example fr")
+    extra = Extra(language, tokenised_lower, comet)
     if comet is not None and not sources:
         raise UserError("--comet needs --sources FILE: it judges a translation beside what was translated")
     wanted = read_lines(references, "--references")
@@ -68,16 +103,7 @@ def score_files(
     origin = read_beside(sources, "--sources", references, len(wanted)) if sources else None
     found: dict[str, Any] = {"references": references, "systems": {}}
     for name, lines in systems.items():
-        scores = score_translations(lines, wanted, language)
-        figures, detail = dict(scores.figures), dict(scores.detail)
-        if tokenised_lower and language:
-            figures["bleu_tokenised_lower"], signature = bleu_tokenised_lower(lines, wanted, language)
-            detail["signatures"] |= {"bleu_tokenised_lower": signature}
-        if comet is not None and origin:
-            judged = score_comet(origin, lines, wanted, comet or MODEL)
-            figures["comet"] = judged.score
-            detail["signatures"] |= {"comet": judged.model}
-        found["systems"][name] = {"figures": figures} | detail
+        found["systems"][name] = figures_of(lines, wanted, origin, extra)
     if against:
         found["comparisons"] = as_json(compare_translations(systems[hypotheses], systems[against], wanted, language))
     return found

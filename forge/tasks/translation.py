@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from forge.core.hashing import digest
 from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side, forward
 from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, encoded_mark, list_lengths, pad, tokenizer_mark
-from forge.tasks.metrics.translation import score_translations
+from forge.tasks.metrics.translation import TER_WORD_PAIRS, score_translations
 
 SAMPLES = 10  # translations that a report shows
 
@@ -50,6 +50,7 @@ class TranslationTask:
     write_best: Write
     target_language: str | None = None
     prefix: str = ""  # before each source text
+    ter_word_pairs: int | None = TER_WORD_PAIRS  # what TER may cost; None where the best checkpoint hangs on it
     name = "translation"
 
     def thorough(self) -> TranslationTask:
@@ -113,7 +114,7 @@ class TranslationTask:
         made: list[Translated] = list(outputs)
         hypotheses = self.texts([one.ids for one in made])
         references, sources = data["target"][: len(made)], data["source"][: len(made)]
-        scores = score_translations(hypotheses, references, self.target_language)
+        scores = score_translations(hypotheses, references, self.target_language, self.ter_word_pairs)
         loss = sum(one.nll for one in made) / max(1, sum(one.tokens for one in made))
         shown = [
             {"source": source, "reference": reference, "translation": hypothesis}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, forge, write_config
+from support import ROOT, forge, only_run, write_config
 
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "matplotlib", "sklearn", "numpy"}
 ROWS = '{"premise": "a", "hypothesis": "b", "label": "yes"}\n{"premise": "c", "hypothesis": "d", "label": "no"}\n'
@@ -86,7 +86,6 @@ def test_yaml_that_cannot_be_taken(
         ("data.validation=null", "data.validation"),
         ("log.sinks=[mlflow]", "pip install"),
         ("model.name=/no/such/model", "/no/such/model"),
-        ("train.warmup_steps=99", "warmup_steps"),
     ],
 )
 def test_values_that_cannot_be(capsys: pytest.CaptureFixture[str], tmp_path: Path, setting: str, says: str) -> None:
@@ -95,6 +94,14 @@ def test_values_that_cannot_be(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     message = refused(capsys, tmp_path, "--config", write_config(tmp_path), setting)
     assert says in message
     assert "\n" not in message
+
+
+def test_a_few_steps_of_a_long_warm_up_are_a_warning_of_the_run(tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"train": {"warmup_steps": 99}})
+    assert forge("--config", config, "--max_steps", "1", "evaluate.max_examples=8") == 0
+    (line,) = [line for line in (only_run(tmp_path) / "output.log").read_text().splitlines() if "peak" in line]
+    assert "  warning: " in line
+    assert "train.warmup_steps is 99, train.max_steps is 1" in line
 
 
 def test_max_steps_zero_as_a_flag(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ WRONG = [
     ("run: {dir: 3}", '4:12  run.dir must be text, got 3; put it in quotes: "3"'),
     ("run: {dir: ''}", "4:12  run.dir must not be empty"),
     ("run: {dir: [a]}", "4:12  run.dir must be text, got a list"),
-    ("train: {warmup_steps: 20, max_steps: 10}", "4:23  train.warmup_steps (20) is longer than train.max_steps (10)"),
     (
         "alpha: 0.5\ndistill: {jsd: {weight: 1}}",
         "4:8  alpha = 0.5 turns distillation on, but teacher.name is not set; name a trained model or a Forge run, "
@@ -150,3 +149,13 @@ def test_keys_in_advice_exist():
     named = [name for text in ADVICE.values() for name in re.findall(r"[a-z]+\.[a-z_]+", text)]
     assert named
     assert set(named) <= set(leaf_keys())
+
+
+@pytest.mark.parametrize(("warmup", "steps", "warned"), [(20, 10, True), (10, 10, False), (0, 1, False)])
+def test_a_warm_up_longer_than_the_run_is_a_warning(valid, warmup, steps, warned):
+    from forge.config import resolve
+
+    path = valid(f"train: {{warmup_steps: {warmup}, max_steps: {steps}}}\n")
+    said = f"x.yaml:4:23  the learning rate never reaches its peak: train.warmup_steps is {warmup}, train.max_steps is {steps}"
+    assert [str(line) for line in resolve(path).warnings] == [said] * warned
+    assert resolve(valid(f"train: {{warmup_steps: {warmup}}}\n")).warnings == ()

@@ -26,7 +26,7 @@ def test_runs_two_steps(path: Path, tmp_path: Path) -> None:
         "train.batch_size=8",
         "evaluate.max_examples=16",
     ]
-    assert forge("--config", path, *settings, "data.embedded.train_size=64", "train.warmup_steps=0") == 0
+    assert forge("--config", path, *settings, "data.embedded.train_size=64") == 0
     run = next(p.parent for p in tmp_path.rglob("metrics.jsonl") if not p.parent.is_symlink())
     assert [record["step"] for record in metrics(run) if record["kind"] == "step"] == [1, 2]
 
@@ -36,3 +36,11 @@ def test_a_leaf_is_short(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert len(lines) <= 15
     assert resolve(path).name == str(path.relative_to(ROOT / "configs").with_suffix(""))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: str(path.relative_to(ROOT / "configs")))
+def test_ten_steps_are_all_a_newcomer_asks_for(path: Path) -> None:
+    resolved = resolve(path, ["--max_steps", "10"])
+    assert resolved.settings.train.max_steps == 10
+    warmup = resolved.settings.train.warmup_steps or 0
+    assert any("never reaches its peak" in line for line in resolved.warnings) == (warmup > 10)

@@ -19,7 +19,8 @@ class Evaluate(Section):
     batch_size: Positive = 128
     """Examples per forward pass and device."""
     metric: Literal["accuracy", "macro_f1", "loss", "ece", "bleu", "chrf", "ter"] = "accuracy"
-    """Figure of the first validation split that chooses the best checkpoint; a translation's is `bleu` unless set."""
+    """Figure of the first validation split that chooses the best checkpoint; a translation's is `bleu` unless set.
+    `ter` is then computed however long the texts are, which takes hours for pages."""
     patience: Positive | None = None
     """Stop early after so many evaluations without improvement; null never stops early."""
     max_examples: Positive | None = None

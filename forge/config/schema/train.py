@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from forge.config.schema._base import Section
 
@@ -57,11 +57,3 @@ class Train(Section):
     """Processes that prepare batches ahead; 0 prepares them in line, which is quickest for encoded text."""
     threads: Positive | None = None
     """CPU threads for torch; null leaves torch's choice."""
-
-    @model_validator(mode="after")
-    def _warmup_fits(self) -> Train:
-        if self.max_steps and self.warmup_steps and self.warmup_steps > self.max_steps:
-            raise ValueError(
-                f"train.warmup_steps ({self.warmup_steps}) is longer than train.max_steps ({self.max_steps})"
-            )
-        return self

@@ -68,8 +68,7 @@ def compare_translations(
     """
     for system in (hypotheses, baseline):
         check_pairs(system, references)
-    if len(references) > PAIRED_LINES:
-        raise UserError(f"{len(references):,} lines are too many for sacreBLEU's paired tests, up to {PAIRED_LINES:,}")
+    check_paired(len(references))
     metrics: dict[str, Any] = dict(metrics_of(language))
     if any(ter_too_long(system, references, word_pairs) for system in (hypotheses, baseline)):
         del metrics["ter"]
@@ -79,6 +78,12 @@ def compare_translations(
         _remember_statistics(metric)
         found += _compare_metric(name, metric, list(hypotheses), list(baseline))
     return found
+
+
+def check_paired(lines: int) -> None:
+    """Raises UserError for more lines than sacreBLEU's paired tests bear."""
+    if lines > PAIRED_LINES:
+        raise UserError(f"{lines:,} lines are too many for sacreBLEU's paired tests, up to {PAIRED_LINES:,}")
 
 
 def _compare_metric(name: str, metric: Any, hypotheses: list[str], baseline: list[str]) -> list[Comparison]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -52,22 +52,34 @@ def read_parallel(data: Data, asset: Asset | None) -> ParallelData:
     """
     if asset is not None and asset.source == "embedded":
         return _generated(data)
+    measured, train, cut = _measured(data, asset)
+    if train is None:
+        return measured
+    stored = _training(train, data, cut)
+    notices = (*train.notices, *measured.notices, *_told(stored.counts, cut))
+    return replace(measured, train=stored.table(train.name), notices=notices)
+
+
+def read_evaluation(data: Data, asset: Asset | None) -> ParallelData:
+    """As `read_parallel` without the training pairs, which are read only where the splits are cut from them."""
+    if asset is not None and asset.source == "embedded":
+        return _generated(data, train=False)
+    is_cut = data.cut.validation or data.cut.test
+    return _measured(data if is_cut else data.model_copy(update={"train": None}), asset)[0]
+
+
+def _measured(data: Data, asset: Asset | None) -> tuple[ParallelData, Reader | None, CutOff | None]:
+    """The evaluation splits, and what is left to read."""
     notices: list[str] = []
-    train = _reader(data, asset, data.train) if data.train else None
+    train = reader_of(data, asset, data.train) if data.train else None
     cut = cut_off(train, data.cut) if train and (data.cut.validation or data.cut.test) else None
     validation, test = cut.tables() if cut else ({}, {})
     validation |= _evaluation(data, asset, "validation", notices)
     test |= _evaluation(data, asset, "test", notices)
-    table = None
-    if train:
-        stored = _training(train, data, cut)
-        table = stored.table(train.name)
-        notices = [*train.notices, *notices, *_told(stored.counts, cut)]
-    source, target = data.named_languages()
-    return ParallelData(source, target, table, validation, test, tuple(notices))
+    return ParallelData(*data.named_languages(), None, validation, test, tuple(notices)), train, cut
 
 
-def _generated(data: Data) -> ParallelData:
+def _generated(data: Data, train: bool = True) -> ParallelData:
     """The embedded pairs; they are clean, and their splits share no combination of words."""
     from forge.tasks.embedded.translation import generate
 
@@ -78,13 +90,13 @@ def _generated(data: Data) -> ParallelData:
     return ParallelData(
         "en",
         "fr",
-        table("train", data.max_train_examples or data.embedded.train_size),
+        table("train", data.max_train_examples or data.embedded.train_size) if train else None,
         {"validation": table("validation", EMBEDDED_EVAL_SIZE)},
         {"test": table("test", EMBEDDED_EVAL_SIZE)} if data.test or data.cut.test else {},
     )
 
 
-def _reader(data: Data, asset: Asset | None, reference: str) -> Reader:
+def reader_of(data: Data, asset: Asset | None, reference: str) -> Reader:
     """The split or file that is named, in whichever format."""
     if asset is not None:
         return read_table(from_directory(asset.location, data.subset, reference, asset.revision), data.columns)
@@ -103,13 +115,18 @@ def _evaluation(data: Data, asset: Asset | None, role: str, notices: list[str]) 
     named = {role: references} if isinstance(references, str) else references or {}
     tables = {}
     for name, reference in named.items():
-        reader = _reader(data, asset, reference)
-        stored = store(reader, "evaluation", partial(_whole, reader))
-        if not stored.rows.num_rows:
-            raise UserError(f"{reader.name}  has no rows")
-        tables[name] = stored.table(reader.name)
+        reader = reader_of(data, asset, reference)
+        tables[name] = whole_table(reader)
         notices += reader.notices
     return tables
+
+
+def whole_table(reader: Reader) -> Table:
+    """Every pair of an evaluation split. Raises UserError for a side without text."""
+    stored = store(reader, "evaluation", partial(_whole, reader))
+    if not stored.rows.num_rows:
+        raise UserError(f"{reader.name}  has no rows")
+    return stored.table(reader.name)
 
 
 def _whole(reader: Reader, _: Counts) -> Iterator[Pairs]:

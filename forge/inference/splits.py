@@ -1,0 +1,56 @@
+"""The splits that a run was measured on, read again and checked against what it noted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from forge.config.schema import Data
+from forge.core.assets import Asset
+from forge.core.errors import UserError
+from forge.runs.run_dir import RunDirectory
+from forge.tasks.parallel import read_evaluation
+from forge.tasks.sources import Table
+from forge.tasks.splits import read_splits
+
+
+def own_splits(run: RunDirectory, split: str | None, remedy: str) -> dict[str, Table]:
+    """The test splits of a run, or the one that `split` names, under the names of its fingerprints.
+
+    A run without test splits has its validation splits. Raises UserError that ends with `remedy` where the data has
+    changed since.
+    """
+    metadata = run.metadata()
+    tables = _read(metadata)
+    held_out = {name: table for name, table in tables.items() if name.split(".")[0] == "test"}
+    chosen = (held_out or tables) if split is None else {n: t for n, t in tables.items() if split in {n, _last(n)}}
+    if not chosen:
+        raise UserError(f"--split: {run.path} has no split '{split}'; there are: {', '.join(tables)}")
+    for name, table in chosen.items():
+        if table.fingerprint != metadata["fingerprints"].get(name):
+            raise UserError(f"{table.name}  has changed since {run.path} was trained: {remedy}")
+    return chosen
+
+
+def task_of(run: RunDirectory) -> str:
+    """What a run learnt to do."""
+    return str(run.metadata()["config"].get("task", "classification"))
+
+
+def _read(metadata: Mapping[str, Any]) -> dict[str, Table]:
+    """Validation and test; the training set is not read, unless they are cut from it."""
+    config, about = metadata["config"], metadata["assets"]["data"]
+    known = ("asked", "source", "location", "revision", "stand_in")
+    asset = Asset(**{name: about[name] for name in known}) if "location" in about else None
+    data = Data(**config["data"])
+    if config.get("task") == "translation":
+        found = read_evaluation(data, asset)
+        roles = (("validation", found.validation), ("test", found.test))
+    else:
+        raw = read_splits(data.model_copy(update={"train": None}), asset)
+        roles = (("validation", raw.validation), ("test", raw.test))
+    return {n if n == role else f"{role}.{n}": table for role, tables in roles for n, table in tables.items()}
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
