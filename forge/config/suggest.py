@@ -122,7 +122,6 @@ OTHER_TOOLS: dict[str, str] = {
     "test_file": "data.test",
     "text_column": "data.columns.text",
     "tokenizer_name": "model.tokenizer",
-    "top_k": "distill.topk_kl.k",
     "topk": "distill.topk_kl.k",
     "torch_compile": "train.compile",
     "train_batch_size": "train.batch_size",
