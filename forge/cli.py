@@ -136,7 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--private", action="store_true", help="make the pushed repository private")
     for made in (evaluate, predict, export):
         made.add_argument("--run", dest="run_dir", required=made is not evaluate, metavar="R", help="a run directory")
-        made.add_argument("--checkpoint", default="best", metavar="N", help="best, last, or a step (default: best)")
+        made.add_argument(
+            "--checkpoint", default="best", metavar="N", help="best, last, average, or a step (default: best)"
+        )
     return parser
 
 
@@ -175,7 +177,7 @@ def _train_heeding(stop: StopRequest, options: argparse.Namespace, overrides: li
     if run is None:
         found = preflight(resolved)
         run = found.run
-        if not run.completed:
+        if not run.completed_with(resolved.settings.checkpoint.average):
             from forge.assemble import train
 
             train(found, sys.argv, stop)
@@ -189,15 +191,22 @@ def _train_heeding(stop: StopRequest, options: argparse.Namespace, overrides: li
 
 
 def _print_result(path: Path, state: dict[str, object]) -> None:
+    from forge.core.manifest import average_of
+
     print(f"{path}\nthis run is complete: {state.get('reason', '')}")
+    average = average_of(state)
+    measured = "average" if average.get("chosen") else "best checkpoint"
     for kind in SHOWN_SPLITS:
         splits = state.get(kind)
         for split, figures in splits.items() if isinstance(splits, dict) else ():
-            note = " (last evaluation)" if kind == "validation" else " (best checkpoint)"
+            note = " (last evaluation)" if kind == "validation" else f" ({measured})"
             print(f"  {split}{note}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
     best = state.get("best")
     if isinstance(best, dict):
         print(f"  best {best['metric']} {best['value']:.4f}, checkpoint-{best['step']}")
+        if average.get("of"):
+            what = f"average of {len(average['of'])} checkpoints"
+            print(f"  {best['metric']} {average['value']:.4f}, {what}{', the result' if average['chosen'] else ''}")
 
 
 def _print_outputs(path: Path) -> None:

@@ -7,18 +7,19 @@ from typing import Any
 
 import yaml
 
+from forge.core.manifest import AVERAGE, average_of, checkpoint_names
+
 HUB_TASKS = {"classification": "text-classification", "translation": "translation"}
 
 
-def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], step: int) -> str:
-    """The card of a run's checkpoint at `step`. The figures are the best checkpoint's, so no other one claims them."""
+def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], checkpoint: str) -> str:
+    """The card of a run's checkpoint. Figures are known of the best one and of the average; no other claims them."""
     config = metadata["config"]
     assets = metadata["assets"]
     task = HUB_TASKS[config["task"]]
-    is_best = step == (state.get("best") or {}).get("step")
-    at_best = state["best"]["validation"] if is_best else {}
-    measured = {f"{split} (validation)": figures for split, figures in at_best.items()}
-    measured |= {f"{split} (test)": figures for split, figures in (state.get("test", {}) if is_best else {}).items()}
+    is_result = checkpoint == checkpoint_names(state)["best"]
+    measured = {f"{split} (validation)": figures for split, figures in _validation(state, checkpoint).items()}
+    measured |= {f"{split} (test)": figures for split, figures in (state.get("test", {}) if is_result else {}).items()}
     # Only what the model was really made from is claimed: a stand-in is named as itself, and new weights have no base.
     from_hub = {name for name in ("model", "data") if assets[name]["source"] in {"hub", "cache"}}
     from_weights = "model" in from_hub and config["model"].get("init", "pretrained") == "pretrained"
@@ -43,13 +44,30 @@ def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any],
         model=assets["model"]["description"],
         data=assets["data"]["description"],
         mode=metadata["mode"],
-        checkpoint=("Best checkpoint, at" if is_best else "Checkpoint at") + f" step {step}",
+        checkpoint=_described(state, checkpoint),
         total=state.get("total_steps"),
         task=task,
         table=table if measured else "This checkpoint is not the run's best one; its figures were not kept.",
         version=metadata["versions"]["forge"],
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip(),
     )
+
+
+def _validation(state: Mapping[str, Any], checkpoint: str) -> Mapping[str, Mapping[str, float]]:
+    """What is known of a checkpoint on the validation splits."""
+    best = state.get("best") or {}
+    if checkpoint == AVERAGE:
+        return dict(average_of(state).get("validation", {}))
+    return dict(best["validation"]) if checkpoint == f"checkpoint-{best.get('step')}" else {}
+
+
+def _described(state: Mapping[str, Any], checkpoint: str) -> str:
+    if checkpoint == AVERAGE:
+        of = [name.removeprefix("checkpoint-") for name in average_of(state).get("of", [])]
+        return f"Average of the weights at steps {', '.join(of)}," if of else "An average of checkpoints,"
+    step = checkpoint.removeprefix("checkpoint-")
+    is_best = int(step) == (state.get("best") or {}).get("step")
+    return ("Best checkpoint, at" if is_best else "Checkpoint at") + f" step {step}"
 
 
 def _result(task: str, assets: Mapping[str, Any], split: str, figures: Mapping[str, float]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Turn a run's best checkpoint into a folder to share, and push it to the hub when told to."""
+"""Turn a run's result into a folder to share, and push it to the hub when told to."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
                 (out / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(checkpoint / file, out / file)
         name = run.metadata()["name"].replace("/", "-")
-        step = int(checkpoint.name.removeprefix("checkpoint-"))
-        (out / "README.md").write_text(model_card(name, run.metadata(), run.state(), step), encoding="utf-8")
+        card = model_card(name, run.metadata(), run.state(), checkpoint.name)
+        (out / "README.md").write_text(card, encoding="utf-8")
     return sorted(out.iterdir())
 
 
