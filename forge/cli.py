@@ -132,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--json", action="store_true", help="print all that is known as JSON")
     export = verb("export", _export, "write a model folder with a model card")
     export.add_argument("--out", required=True, metavar="DIR", help="a new directory")
+    export.add_argument("--format", choices=("hub", "ctranslate2"), default="hub", help="what loads it (default: hub)")
+    export.add_argument("--quantization", metavar="TYPE", help="ctranslate2: int8, float16, … (default: float32)")
     export.add_argument("--push", metavar="USER/NAME", help="upload it to the hub, with the stored login")
     export.add_argument("--private", action="store_true", help="make the pushed repository private")
     for made in (evaluate, predict, export):
@@ -357,8 +359,16 @@ def _export(options: argparse.Namespace, rest: list[str]) -> int:
     from forge.runs.export import export, push
     from forge.runs.run_dir import open_existing
 
-    folder = Path(options.out)
-    for path in export(open_existing(options.run_dir), folder, options.checkpoint):
+    run, folder = open_existing(options.run_dir), Path(options.out)
+    if options.format == "ctranslate2":
+        from forge.runs.export_ctranslate2 import export_ctranslate2
+
+        written = export_ctranslate2(run, folder, options.checkpoint, options.quantization or "float32")
+    elif options.quantization:
+        raise UserError("--quantization goes with --format ctranslate2")
+    else:
+        written = export(run, folder, options.checkpoint)
+    for path in written:
         print(path)
     if options.push:
         print(push(folder, options.push, options.private))

@@ -12,7 +12,12 @@ from forge.core.manifest import AVERAGE, average_of, checkpoint_names
 HUB_TASKS = {"classification": "text-classification", "translation": "translation"}
 
 
-def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], checkpoint: str) -> str:
+TRANSFORMERS, CTRANSLATE2 = "transformers", "ctranslate2"  # what loads an exported folder
+
+
+def model_card(
+    name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], checkpoint: str, library: str = TRANSFORMERS
+) -> str:
     """The card of a run's checkpoint. Figures are known of the best one and of the average; no other claims them."""
     config = metadata["config"]
     assets = metadata["assets"]
@@ -24,7 +29,7 @@ def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any],
     from_hub = {name for name in ("model", "data") if assets[name]["source"] in {"hub", "cache"}}
     from_weights = "model" in from_hub and config["model"].get("init", "pretrained") == "pretrained"
     front: dict[str, Any] = {
-        "library_name": "transformers",
+        "library_name": library,
         "pipeline_tag": task,
         "tags": ["forge"],
         **({"base_model": assets["model"]["asked"]} if from_weights else {}),
@@ -46,8 +51,9 @@ def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any],
         mode=metadata["mode"],
         checkpoint=_described(state, checkpoint),
         total=state.get("total_steps"),
-        task=task,
-        table=table if measured else "This checkpoint is not the run's best one; its figures were not kept.",
+        usage=_usage(config, library).strip(),
+        table=(table if measured else "This checkpoint is not the run's best one; its figures were not kept.")
+        + ("\n\nConverted to CTranslate2; the figures are of the model before." if library == CTRANSLATE2 else ""),
         version=metadata["versions"]["forge"],
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip(),
     )
@@ -70,6 +76,16 @@ def _described(state: Mapping[str, Any], checkpoint: str) -> str:
     return ("Best checkpoint, at" if is_best else "Checkpoint at") + f" step {step}"
 
 
+def _usage(config: Mapping[str, Any], library: str) -> str:
+    """Python code that answers with the exported folder."""
+    if config["task"] != "translation":
+        return CLASSIFY
+    data, search = config["data"], config["generate"]
+    most = search["max_length"] or data["max_target_length"] or data["max_length"]
+    code = TRANSLATE if library == TRANSFORMERS else TRANSLATE_FAST
+    return code.format(longest=data["max_length"], beams=search["beams"], penalty=search["length_penalty"], most=most)
+
+
 def _result(task: str, assets: Mapping[str, Any], split: str, figures: Mapping[str, float]) -> dict[str, Any]:
     data = assets["data"]["location"] if assets["data"].get("stand_in") else assets["data"]["asked"]
     return {
@@ -78,6 +94,38 @@ def _result(task: str, assets: Mapping[str, Any], split: str, figures: Mapping[s
         "metrics": [{"type": name, "value": round(value, 6)} for name, value in figures.items()],
     }
 
+
+CLASSIFY = """
+from transformers import pipeline
+
+print(pipeline("text-classification", "path/to/this/folder")("A text."))
+"""
+
+TRANSLATE = """
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+folder, texts = "path/to/this/folder", ["A sentence."]
+tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder)
+inputs = tokenizer(texts, truncation=True, max_length={longest}, padding=True, return_tensors="pt")
+inputs.pop("token_type_ids", None)
+written = model.generate(**inputs, num_beams={beams}, length_penalty={penalty}, max_new_tokens={most})
+print(tokenizer.batch_decode(written, skip_special_tokens=True))
+"""
+
+TRANSLATE_FAST = """
+from ctranslate2 import Translator
+from transformers import AutoTokenizer  # works without torch
+
+folder, texts = "path/to/this/folder", ["A sentence."]
+tokenizer, translator = AutoTokenizer.from_pretrained(folder), Translator(folder)
+inputs = tokenizer(texts, truncation=True, max_length={longest})["input_ids"]
+pieces = [tokenizer.convert_ids_to_tokens(ids) for ids in inputs]
+for found in translator.translate_batch(
+    pieces, beam_size={beams}, length_penalty={penalty}, max_decoding_length={most}, max_batch_size=64
+):
+    ids = tokenizer.convert_tokens_to_ids(found.hypotheses[0])
+    print(tokenizer.decode(ids, skip_special_tokens=True).strip())
+"""
 
 CARD = """---
 {front}
@@ -90,8 +138,7 @@ Start: {model}. Data: {data}. Mode: {mode}. {checkpoint} of {total}.
 {table}
 
 ```python
-from transformers import pipeline
-pipeline("{task}", "path/to/this/folder")
+{usage}
 ```
 
 Trained with Forge {version} from these settings:

@@ -17,12 +17,7 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
     checkpoint = run.checkpoint(which)
     if damage := verify(checkpoint):
         raise CheckpointError(f"{checkpoint}  is damaged: {damage}; try --checkpoint last, or an earlier step")
-    if out.resolve().is_relative_to(checkpoint.resolve()):
-        raise UserError(f"--out: {out} is inside the checkpoint, which nothing may be added to; give another directory")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out: {out} is a file; give a new directory")
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out: {out} is not empty; give a new directory")
+    refuse_in_use(out, checkpoint)
     with storage_errors(f"exporting to {out}"):
         out.mkdir(parents=True, exist_ok=True)
         for file in sealed_files(checkpoint):
@@ -33,6 +28,16 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
         card = model_card(name, run.metadata(), run.state(), checkpoint.name)
         (out / "README.md").write_text(card, encoding="utf-8")
     return sorted(out.iterdir())
+
+
+def refuse_in_use(out: Path, checkpoint: Path) -> None:
+    """Raises UserError where `out` is not a directory that is new or empty, outside the checkpoint."""
+    if out.resolve().is_relative_to(checkpoint.resolve()):
+        raise UserError(f"--out: {out} is inside the checkpoint, which nothing may be added to; give another directory")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file; give a new directory")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out: {out} is not empty; give a new directory")
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
