@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from support import forge, only_run, write_config
 
 from bench import kd_cache, kd_step, step
