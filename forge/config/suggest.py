@@ -22,6 +22,8 @@ OTHER_TOOLS: dict[str, str] = {
     "bf16": "train.precision",
     "cache_logits": "distill.cache.mode",
     "cache_teacher_logits": "distill.cache.mode",
+    "average_checkpoints": "checkpoint.average",
+    "avg_checkpoints": "checkpoint.average",
     "checkpoint_every": "checkpoint.every",
     "dataloader_num_workers": "train.num_workers",
     "dataset": "data.name",
