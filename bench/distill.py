@@ -121,10 +121,7 @@ def table(found: dict[str, list[float]], teacher: float, figure: str) -> list[st
             continue
         low, high = interval(gains[name])
         gain = statistics.mean(gains[name])
-        lines.append(
-            mean
-            + f"| {gain:+.2f} [{low:+.2f}, {high:+.2f}] | {gain / gap:.0%} | {adjusted[name]:.2g} |"
-        )
+        lines.append(mean + f"| {gain:+.2f} [{low:+.2f}, {high:+.2f}] | {gain / gap:.0%} | {adjusted[name]:.2g} |")
     return lines
 
 
@@ -145,7 +142,12 @@ def draw(found: dict[str, list[float]], teacher: float, case: Case, path: Path) 
     axis.axvline(teacher, color="gray", linestyle="--", linewidth=1)
     axis.text(teacher, len(ranked) - 0.4, "teacher ", ha="right", color="gray")
     axis.axvline(statistics.mean(found["00_sft"]), color="C3", linewidth=0.8, alpha=0.6)
-    axis.set(title=f"{case.title}: a dot is a seed", xlabel=f"{case.figure}, points", yticks=range(len(ranked)), yticklabels=ranked)
+    axis.set(
+        title=f"{case.title}: a dot is a seed",
+        xlabel=f"{case.figure}, points",
+        yticks=range(len(ranked)),
+        yticklabels=ranked,
+    )
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     plt.close(figure)
