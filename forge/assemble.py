@@ -139,8 +139,11 @@ def fill_cache(found: Preflight, say: Callable[[str], None]) -> None:
     accelerator = make_accelerator(found.resolved.settings)
     prepared = prepare_run(found, None, accelerator, CheckpointStore(found.run.path, keep=2), filling=True)
     assert prepared.teaching
+    if prepared.teaching.rewritten:
+        say(prepared.teaching.rewritten.notice)
     if prepared.teaching.cache is None:
-        say("teacher cache: this run would use none (distill.cache.mode)")
+        if not prepared.teaching.rewritten:
+            say("teacher cache: this run would use none (distill.cache.mode)")
         return
     say(prepared.teaching.check())
     prepared.teaching.begin(lambda event: say(event.text) if isinstance(event, Notice) else None)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets
 
+from forge.core.errors import StorageError
 from forge.core.hashing import digest
 from forge.models.generate import write_several
 from forge.tasks.encoding import encoded_mark, tokenizer_mark
@@ -46,9 +47,15 @@ def rewrite(found: Translator, student: Student, root: Path) -> Rewritten:
     chosen = found.settings.distill.sequence
     cache = TextCache(root, _identity(found), len(found.train))
     accelerator = found.accelerator
-    while (texts := cache.read()) is None:
-        cache.fill(_writer(found), _reporter(cache), accelerator.process_index, accelerator.num_processes)
-        accelerator.wait_for_everyone()
+    write, report = _writer(found), _reporter(cache)
+    cache.fill(write, report, accelerator.process_index, accelerator.num_processes)
+    accelerator.wait_for_everyone()
+    with accelerator.local_main_process_first():  # of machines that share no disk, each writes what it does not see
+        if accelerator.is_local_main_process:
+            cache.fill(write, report)
+    texts = cache.read()
+    if texts is None:
+        raise StorageError(f"{cache.folder}  was changed while it was filled; run again")
     references = task.texts(train["labels"][:]) if chosen.targets == "closest" or _unfinished(texts) else None
     targets, kept = _targets(texts, references, closest=chosen.targets == "closest")
     taught = task.with_targets(train, targets)

@@ -69,6 +69,9 @@ def find_translator(settings: Settings, asset: Asset, student: Student, accelera
     """The teacher that the configuration names, if it reads and writes the student's tokens. Raises UserError."""
     task, chosen = student.task, settings.teacher
     assert isinstance(task, TranslationTask)
+    if chosen.labels or chosen.min_accuracy is not None:
+        key = "labels" if chosen.labels else "min_accuracy"
+        raise UserError(f"teacher.{key}: a translator has none; leave it out")
     model = Model(
         name=asset.location,
         revision=chosen.revision,

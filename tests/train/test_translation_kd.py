@@ -173,6 +173,10 @@ def test_two_processes_equal_one(teacher: Path, tmp_path: Path) -> None:
         ),
         ({"distill": {"forward_kl": {"weight": 1.0}}, "data": {"max_length": 80}}, "but the teacher"),
         ({"distill": {"sequence": {"beams": 0}}}, "distill.sequence.beams"),
+        (
+            {"distill": {"sequence": {"targets": "teacher"}}, "teacher": {"min_accuracy": 0.5}},
+            "teacher.min_accuracy: a translator has none",
+        ),
         ({"distill": {"sequence": {"targets": "reference"}}}, "no loss of distill has a weight"),
     ],
 )
