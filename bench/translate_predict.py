@@ -33,6 +33,7 @@ from bench.machine import write_table
 from forge.inference.splits import own_splits
 from forge.inference.translation import Translator, load_translator, translate
 from forge.models import generate
+from forge.models.generate import Decoding
 from forge.models.search import search
 from forge.runs.run_dir import RunDirectory, open_existing
 
@@ -55,14 +56,21 @@ def forge_with_their_search(loaded: Translator, texts: Sequence[str]) -> list[st
         return list(translate(loaded, texts))
 
 
+def decoding(loaded: Translator) -> Decoding:
+    write: Any = loaded.task.write_best
+    found: Decoding = write.keywords["decoding"]
+    return found
+
+
 def plain_side(loaded: Translator, texts: Sequence[str], **how: Any) -> list[str]:
-    tokenizer, task = loaded.task.tokenizer, loaded.task
+    tokenizer, asked = loaded.task.tokenizer, decoding(loaded)
     written: list[str] = []
     for first in range(0, len(texts), BATCH):
         batch = tokenizer(list(texts[first : first + BATCH]), padding=True, return_tensors="pt")
         ids = loaded.model.generate(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], num_beams=loaded.beams,
-            max_new_tokens=task.max_target_length, max_length=None, early_stopping=loaded.beams > 1, **how,
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], num_beams=asked.beams,
+            max_new_tokens=asked.max_length, max_length=None, early_stopping=asked.beams > 1, forced_bos_token_id=asked.first,
+            length_penalty=asked.length_penalty if asked.beams > 1 else 1.0, **how,
         )  # fmt: skip
         written += tokenizer.batch_decode(ids, skip_special_tokens=True)
     return written
@@ -132,7 +140,7 @@ def main() -> None:
         name, step, bleu = run.metadata()["name"], loaded.checkpoint, run.state()["best"]["value"]
     text = "\n".join(lines) + (
         f"\n\n{ROUNDS} rounds (the two rows in the middle {ROUNDS // 2}), one process and thread; {len(texts)} sentences, "
-        f"{step} of {name}, {bleu:.1f} BLEU on validation, at most {loaded.task.max_target_length} tokens a translation. "
+        f"{step} of {name}, {bleu:.1f} BLEU on validation, at most {decoding(loaded).max_length} tokens a translation. "
         "Target: more than 1.5 over the last row."
     )
     if chosen.quick:
