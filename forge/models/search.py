@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
-from transformers.generation import logits_process, stopping_criteria
+from transformers.generation import GenerationMode, logits_process, stopping_criteria
 from transformers.modeling_outputs import BaseModelOutput
 
 NEVER = -1.0e9  # the score of what must not be taken
@@ -34,6 +34,7 @@ ROW_BY_ROW = (  # what they do to a row depends on its own tokens alone
     logits_process.RepetitionPenaltyLogitsProcessor,
     logits_process.SuppressTokensLogitsProcessor,
 )
+SEARCHES = {GenerationMode.GREEDY_SEARCH, GenerationMode.BEAM_SEARCH}
 ENDINGS = (stopping_criteria.MaxLengthCriteria, stopping_criteria.EosTokenCriteria)
 
 
@@ -69,7 +70,8 @@ def _check(processors: Any, endings: Any, settings: Any, inputs: dict[str, Any])
         and {name for name, value in inputs.items() if value is not None} == KNOWN_INPUTS
         and isinstance(cache, EncoderDecoderCache)
         and settings.eos_token_id is not None
-        and not (settings.do_sample or settings.return_dict_in_generate)
+        and settings.get_generation_mode() in SEARCHES
+        and not settings.return_dict_in_generate
     )
     if not able:
         raise UnableError
