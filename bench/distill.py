@@ -1,7 +1,7 @@
 """What each distillation loss is worth: paired seeds of SFT and every configuration beside it, with intervals.
 
-`python -m bench.distill embedded` takes about 70 minutes on one thread, `python -m bench.distill sick --model DIR` some
-hours; DIR is a directory with all-MiniLM-L6-v2. Runs are ordinary Forge runs in `--runs`: started again, the bench goes
+`python -m bench.distill embedded` takes about 70 minutes on one thread, `python -m bench.distill translation` about two
+hours, `python -m bench.distill sick --model DIR` some; DIR is a directory with all-MiniLM-L6-v2. Runs are ordinary Forge runs in `--runs`: started again, the bench goes
 on where it was, and finished runs cost nothing. `--workers 2` keeps two runs going.
 
 A gain is that of one seed over SFT with the same seed: same start, same batches. Its interval is Student's t over seeds;
@@ -26,7 +26,7 @@ from scipy import stats
 from bench.machine import write_table
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = ROOT / "configs" / "classification"
+CONFIGS = ROOT / "configs"
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,30 @@ class Case:
     title: str
     teacher: str
     students: str  # a directory of configurations
-    figure: str
+    split: str
+    figure: str = "accuracy"
+    scale: float = 100.0  # of the figure, to points
 
-    def accuracy(self, state: dict) -> float:
-        if self.figure == "test":
-            return state["test"]["test"]["accuracy"]
-        return state["validation"]["validation"]["accuracy"]
+    def points(self, state: dict) -> float:
+        return self.scale * state[self.split][self.split][self.figure]
 
 
 CASES = {
-    "embedded": Case("embedded NLI", "embedded_nli/tiny_bert/00_teacher", "embedded_nli/tiny_distilbert", "test"),
-    "sick": Case("SICK", "sick/minilm/00_sft", "sick/minilm3", "validation"),
+    "embedded": Case(
+        "embedded NLI",
+        "classification/embedded_nli/tiny_bert/00_teacher",
+        "classification/embedded_nli/tiny_distilbert",
+        "test",
+    ),
+    "sick": Case("SICK", "classification/sick/minilm/00_sft", "classification/sick/minilm3", "validation"),
+    "translation": Case(
+        "embedded English to French",
+        "translation/embedded_en_fr/small_marian/00_teacher",
+        "translation/embedded_en_fr/tiny_marian",
+        "test",
+        "bleu",
+        1.0,
+    ),
 }
 
 
@@ -67,8 +80,8 @@ class Runner:
         if done.returncode:
             raise SystemExit(f"{name}, seed {seed}: exit {done.returncode}\n{done.stdout[-500:]}{done.stderr[-1500:]}")
         folder = next(Path(line.strip()).parent for line in done.stdout.splitlines() if line.endswith("/output.log"))
-        value = self.case.accuracy(json.loads((ROOT / folder / "training_state.json").read_text()))
-        print(f"{name}  seed {seed}  {value:.4f}", flush=True)
+        value = self.case.points(json.loads((ROOT / folder / "training_state.json").read_text()))
+        print(f"{name}  seed {seed}  {value:.2f}", flush=True)
         if name == self.case.teacher:
             self.teacher = str(ROOT / folder)
         return value
@@ -89,7 +102,7 @@ def holm(raw: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def table(found: dict[str, list[float]], teacher: float) -> list[str]:
+def table(found: dict[str, list[float]], teacher: float, figure: str) -> list[str]:
     sft = found["00_sft"]
     gains = {name: [a - b for a, b in zip(values, sft, strict=True)] for name, values in found.items()}
     compared = [name for name in found if name != "00_sft"]
@@ -97,25 +110,22 @@ def table(found: dict[str, list[float]], teacher: float) -> list[str]:
     adjusted = holm(dict(zip(compared, raw, strict=True)))
     gap = teacher - statistics.mean(sft)
     lines = [
-        "| configuration | mean accuracy | gain over SFT, points [95 %] | of the gap | p (Holm) |",
+        f"| configuration | mean {figure} | gain over SFT, points [95 %] | of the gap | p (Holm) |",
         "|---|---|---|---|---|",
     ]
-    lines.append(f"| teacher | {teacher:.4f} | | | |")
+    lines.append(f"| teacher | {teacher:.2f} | | | |")
     for name, values in sorted(found.items(), key=lambda item: -statistics.mean(item[1])):
-        mean = f"| {name} | {statistics.mean(values):.4f} ({min(values):.4f} – {max(values):.4f}) "
+        mean = f"| {name} | {statistics.mean(values):.2f} ({min(values):.2f} – {max(values):.2f}) "
         if name == "00_sft":
             lines.append(mean + "| | | |")
             continue
         low, high = interval(gains[name])
         gain = statistics.mean(gains[name])
-        lines.append(
-            mean
-            + f"| {100 * gain:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] | {gain / gap:.0%} | {adjusted[name]:.2g} |"
-        )
+        lines.append(mean + f"| {gain:+.2f} [{low:+.2f}, {high:+.2f}] | {gain / gap:.0%} | {adjusted[name]:.2g} |")
     return lines
 
 
-def draw(found: dict[str, list[float]], teacher: float, title: str, path: Path) -> None:
+def draw(found: dict[str, list[float]], teacher: float, case: Case, path: Path) -> None:
     """Every seed a dot, every configuration a row, from the worst to the best."""
     import matplotlib as mpl
 
@@ -132,7 +142,12 @@ def draw(found: dict[str, list[float]], teacher: float, title: str, path: Path) 
     axis.axvline(teacher, color="gray", linestyle="--", linewidth=1)
     axis.text(teacher, len(ranked) - 0.4, "teacher ", ha="right", color="gray")
     axis.axvline(statistics.mean(found["00_sft"]), color="C3", linewidth=0.8, alpha=0.6)
-    axis.set(title=title, xlabel="accuracy", yticks=range(len(ranked)), yticklabels=ranked)
+    axis.set(
+        title=f"{case.title}: a dot is a seed",
+        xlabel=f"{case.figure}, points",
+        yticks=range(len(ranked)),
+        yticklabels=ranked,
+    )
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     plt.close(figure)
@@ -156,13 +171,13 @@ def main() -> None:
     with ThreadPoolExecutor(options.workers) as pool:
         values = list(pool.map(lambda job: runner.one(f"{case.students}/{job[0]}", job[1]), wanted))
     found = {name: [v for (n, _), v in zip(wanted, values, strict=True) if n == name] for name in names}
-    where = "test split, best checkpoint" if case.figure == "test" else "trial split, last step"
-    text = "\n".join(table(found, teacher)) + (
-        f"\n\n{options.seeds} paired seeds, the same teacher for all; accuracy on the {where}. "
+    where = "test split, best checkpoint" if case.split == "test" else "trial split, last step"
+    text = "\n".join(table(found, teacher, case.figure)) + (
+        f"\n\n{options.seeds} paired seeds, the same teacher for all; {case.figure} on the {where}. "
         f"Largest standard deviation of a configuration over seeds: "
-        f"{100 * max(float(np.std(v, ddof=1)) for v in found.values()):.2f} points."
+        f"{max(float(np.std(v, ddof=1)) for v in found.values()):.2f} points."
     )
-    draw(found, teacher, f"{case.title}: a dot is a seed", ROOT / "docs" / "images" / f"distill_{options.case}.svg")
+    draw(found, teacher, case, ROOT / "docs" / "images" / f"distill_{options.case}.svg")
     write_table(
         f"distill_{options.case}",
         f"Distillation losses on {case.title}",

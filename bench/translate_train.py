@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers.trainer_pt_utils import LabelSmoother
 
 from bench.kd_case import _Timed, shown
 from bench.machine import write_table
@@ -81,6 +82,14 @@ class WholeLogits(SFT):
         return LossReport(self.share(forward(model, batch).logits, batch, totals))
 
 
+class TheirSmoothing(SFT):
+    """All logits, then the label smoothing of transformers' Trainer, which makes several tensors of their size."""
+
+    def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
+        logits = {"logits": forward(model, batch).logits}
+        return LossReport(LabelSmoother(SMOOTHING)(logits, batch["labels"], num_items_in_batch=totals["labels"]))
+
+
 Make = Callable[[torch.nn.Module], SFT]
 
 
@@ -94,6 +103,10 @@ def logits_at_once(_: torch.nn.Module) -> SFT:
 
 def all_at_once(_: torch.nn.Module) -> SFT:
     return WholeLogits(SMOOTHING)
+
+
+def their_smoothing(_: torch.nn.Module) -> SFT:
+    return TheirSmoothing(SMOOTHING)
 
 
 def forge_side(parts: Parts, steps: int, _: int, make: Make = chunked) -> Measured:
@@ -168,6 +181,7 @@ SIDES: dict[str, Side] = {
     "Seq2SeqTrainer, default": partial(hf_side, strategy="random"),
     "Forge, logits at once": partial(forge_side, make=logits_at_once),
     "Forge, logits and loss at once": partial(forge_side, make=all_at_once),
+    "Forge, logits at once, the Trainer's label smoothing": partial(forge_side, make=their_smoothing),
     "Forge, fixed number of examples": lambda parts, *rest: forge_side(fixed_batch(parts), *rest),
     "Forge, fixed number, not grouped": lambda parts, *rest: forge_side(ungrouped(parts), *rest),
     "Forge, all of these": lambda parts, *rest: forge_side(ungrouped(parts), *rest, all_at_once),

@@ -112,6 +112,7 @@ def _train(found: Preflight, prepared: Prepared, emit: Sink, checkpoint: Path | 
         prepared.teaching.begin(emit, stop)
     trainer = Trainer(prepared.parts, emit, checkpoint, stop)
     trainer.run()
+    trainer.average()
     trainer.measure_best()
 
 
@@ -208,7 +209,8 @@ def _tell(line: str) -> None:
 
 def _claim(run: RunDirectory, prepared: Prepared, settings: Settings, existed: bool) -> None:
     weights = sum(parameter.numel() * parameter.element_size() for parameter in prepared.parts.model.parameters())
-    check_room(run.path, weights * CHECKPOINT_COPIES * (settings.checkpoint.keep + 1))
+    kept = max(settings.checkpoint.keep, settings.checkpoint.average or 0) + 1
+    check_room(run.path, weights * CHECKPOINT_COPIES * kept)
     if run.exists:
         _refuse_changed_data(run.metadata()["fingerprints"], prepared.fingerprints)
     run.claim(say=_tell)

@@ -137,11 +137,15 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--json", action="store_true", help="print all that is known as JSON")
     export = verb("export", _export, "write a model folder with a model card")
     export.add_argument("--out", required=True, metavar="DIR", help="a new directory")
+    export.add_argument("--format", choices=("hub", "ctranslate2"), default="hub", help="what loads it (default: hub)")
+    export.add_argument("--quantization", metavar="TYPE", help="ctranslate2: int8, float16, … (default: float32)")
     export.add_argument("--push", metavar="USER/NAME", help="upload it to the hub, with the stored login")
     export.add_argument("--private", action="store_true", help="make the pushed repository private")
     for made in (evaluate, predict, export):
         made.add_argument("--run", dest="run_dir", required=made is not evaluate, metavar="R", help="a run directory")
-        made.add_argument("--checkpoint", default="best", metavar="N", help="best, last, or a step (default: best)")
+        made.add_argument(
+            "--checkpoint", default="best", metavar="N", help="best, last, average, or a step (default: best)"
+        )
     return parser
 
 
@@ -187,7 +191,7 @@ def _train_heeding(stop: StopRequest, options: argparse.Namespace, overrides: li
     if run is None:
         found = preflight(resolved)
         run = found.run
-        if not run.completed:
+        if not run.completed_with(resolved.settings.checkpoint.average):
             from forge.assemble import train
 
             train(found, sys.argv, stop)
@@ -201,15 +205,22 @@ def _train_heeding(stop: StopRequest, options: argparse.Namespace, overrides: li
 
 
 def _print_result(path: Path, state: dict[str, object]) -> None:
+    from forge.core.manifest import average_of
+
     print(f"{path}\nthis run is complete: {state.get('reason', '')}")
+    average = average_of(state)
+    measured = "average" if average.get("chosen") else "best checkpoint"
     for kind in SHOWN_SPLITS:
         splits = state.get(kind)
         for split, figures in splits.items() if isinstance(splits, dict) else ():
-            note = " (last evaluation)" if kind == "validation" else " (best checkpoint)"
+            note = " (last evaluation)" if kind == "validation" else f" ({measured})"
             print(f"  {split}{note}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
     best = state.get("best")
     if isinstance(best, dict):
         print(f"  best {best['metric']} {best['value']:.4f}, checkpoint-{best['step']}")
+        if average.get("of"):
+            what = f"average of {len(average['of'])} checkpoints"
+            print(f"  {best['metric']} {average['value']:.4f}, {what}{', the result' if average['chosen'] else ''}")
 
 
 def _print_outputs(path: Path) -> None:
@@ -320,8 +331,16 @@ def _export(options: argparse.Namespace, rest: list[str]) -> int:
     from forge.runs.export import export, push
     from forge.runs.run_dir import open_existing
 
-    folder = Path(options.out)
-    for path in export(open_existing(options.run_dir), folder, options.checkpoint):
+    run, folder = open_existing(options.run_dir), Path(options.out)
+    if options.format == "ctranslate2":
+        from forge.runs.export_ctranslate2 import export_ctranslate2
+
+        written = export_ctranslate2(run, folder, options.checkpoint, options.quantization or "float32")
+    elif options.quantization:
+        raise UserError("--quantization goes with --format ctranslate2")
+    else:
+        written = export(run, folder, options.checkpoint)
+    for path in written:
         print(path)
     if options.push:
         print(push(folder, options.push, options.private))

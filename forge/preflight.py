@@ -60,7 +60,7 @@ def completed_run(resolved: ResolvedConfig) -> RunDirectory | None:
     """The run of this configuration if it has reached its end with the assets it names, wherever they are by now."""
     settings = resolved.settings
     run = RunDirectory(run_path(settings.run.dir, resolved.name, settings.seed, resolved.digest()))
-    return run if run.completed else None
+    return run if run.completed_with(settings.checkpoint.average) else None
 
 
 def wanted_models(model: Model) -> list[Wanted]:

@@ -21,7 +21,7 @@ OTHERS_END_SECONDS = 30
 SUPERVISED: dict[str, Any] = {
     "train": {"max_steps": STEPS, "batch_size": 24, "micro_batch_size": 8, "num_workers": 2},
     "evaluate": {"every": 7, "batch_size": 64},  # one batch: the second process has none of its own
-    "checkpoint": {"every": 4},
+    "checkpoint": {"every": 4, "average": 3},
     "log": {"every": 3},
 }
 DISTILLED = merged(

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from forge.train.signals import StopRequest
+
 ROOT = Path(__file__).parent.parent
 
 TINY: dict[str, Any] = {
@@ -108,6 +110,19 @@ def on_two_processes(config: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]
+
+
+class AskAt(StopRequest):
+    """Asks for a stop when it has been looked at so many times: every look is one boundary."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.left = looks
+
+    @property
+    def why(self) -> str:
+        self.left -= 1
+        return "the test" if self.left < 0 else ""
 
 
 class Lives:

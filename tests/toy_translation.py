@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+from support import Lives, only_run, write_config
 
 NOUNS = {"dog": "chien", "cat": "chat", "man": "homme", "bird": "oiseau", "friend": "ami", "boy": "garçon"}
 VERBS = {"sees": "voit", "hears": "entend", "follows": "suit", "calls": "appelle"}
@@ -41,3 +46,20 @@ def settings(folder: Path, **train: Any) -> dict[str, Any]:
         "evaluate": {"every": 4, "max_examples": 16},
         "generate": {"beams": 2, "max_length": 20},
     }
+
+
+KILLS = 30 if os.environ.get("FORGE_FULL") else 6
+
+
+def finished_after_kills(lives: Lives, folder: Path, change: dict[str, Any], longest: float) -> Iterator[Path]:
+    """Runs that were killed after up to `longest` seconds of each life and came to their end, until KILLS are spent."""
+    rng, killed = random.Random(7), 0
+    for attempt in count():
+        config = write_config(folder / str(attempt), change)
+        while killed < KILLS and lives.run(["--config", str(config)], kill_after=rng.uniform(0.1, longest)) == 9:
+            killed += 1
+        assert lives.run(["--config", str(config)]) == 0
+        yield only_run(folder / str(attempt))
+        if killed >= KILLS or attempt == 5 * KILLS:
+            break
+    assert killed >= KILLS

@@ -30,12 +30,13 @@ WITHOUT_EFFECT = frozenset(
         "seed",
         "train.num_workers",
         "train.threads",
+        "checkpoint.average",
         "distill.gradient_norm_every",
         "distill.cache.dir",
     }
 )
-"""Keys that do not change what an experiment is: where it goes, what it reports, how fast it runs, and its seed,
-which stands in the run's directory name by itself."""
+"""Keys that do not change what an experiment is: where it goes, what it reports, how fast it runs, what is made of its
+checkpoints after training, and its seed, which stands in the run's directory name by itself."""
 
 
 @dataclass(frozen=True)

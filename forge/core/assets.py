@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from forge.core.errors import CheckpointError, UserError
 from forge.core.io import read_json, storage_errors
-from forge.core.manifest import MANIFEST, OPTIMIZER_FILE, checkpoint_names, verify
+from forge.core.manifest import AVERAGE, MANIFEST, OPTIMIZER_FILE, checkpoint_names, verify
 
 Kind = Literal["model", "dataset"]
 Policy = Literal["auto", "hub", "local", "embedded"]
@@ -125,9 +125,10 @@ def fetch(wanted: Wanted) -> Asset:
 
 
 def _usable(path: Path, key: str) -> Path:
-    """A Forge run stands for its best checkpoint; any other directory for itself. A damaged checkpoint is refused."""
+    """A Forge run stands for its result; any other directory for itself. A damaged checkpoint is refused."""
     folder = _best_of_run(path, key) if (path / "training_state.json").is_file() else path
-    is_checkpoint = (folder / MANIFEST).is_file() and (folder / OPTIMIZER_FILE).is_file()
+    named = folder.name == AVERAGE or (folder / OPTIMIZER_FILE).is_file()  # a manifest alone may be anybody's
+    is_checkpoint = named and (folder / MANIFEST).is_file()
     if is_checkpoint and (damage := verify(folder)):
         raise CheckpointError(f"{key}: {folder} is damaged: {damage}")
     return folder

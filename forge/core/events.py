@@ -50,7 +50,8 @@ class Evaluated:
     figures: Figures
     detail: Mapping[str, object] = field(default_factory=dict)  # per-class table, confusion matrix
     seconds: float = 0.0
-    final: bool = False  # measured after training, on the best checkpoint
+    final: bool = False  # measured after training, on the result
+    of: str = ""  # the checkpoint that was measured, where it is not the one at `step`
 
 
 @dataclass(frozen=True)

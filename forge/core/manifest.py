@@ -24,6 +24,7 @@ TOKENIZER_LIST = "tokenizer_files.json"
 RESUME_ONLY = frozenset({MANIFEST, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
 """What using the model does not need."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+AVERAGE = "checkpoint-average"  # weights alone: nothing continues from it
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:
@@ -75,15 +76,21 @@ def sealed_files(folder: Path) -> list[str]:
 
 
 def checkpoint_names(state: Mapping[str, Any]) -> dict[str, str | None]:
-    """The `best` and the `last` checkpoint in a run's state. Raises ValueError for what names none."""
+    """The `best` (the run's result) and the `last` checkpoint in its state. Raises ValueError for what names none."""
     try:
         best = f"checkpoint-{state['best']['step']}" if state.get("best") else None
         last = state.get("checkpoint")
         if all(name is None or CHECKPOINT.fullmatch(name) for name in (best, last)):
-            return {"best": best, "last": last}
+            return {"best": AVERAGE if average_of(state).get("chosen") is True else best, "last": last}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("it does not say which checkpoints there are") from error
     raise ValueError(f"it names {best} and {last!r}, which no checkpoint is called")
+
+
+def average_of(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a run's state says of the average of its checkpoints; empty where none was asked for."""
+    found = state.get("average")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _first_damage(folder: Path, files: dict[str, Any]) -> str:

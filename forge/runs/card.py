@@ -7,23 +7,29 @@ from typing import Any
 
 import yaml
 
+from forge.core.manifest import AVERAGE, average_of, checkpoint_names
+
 HUB_TASKS = {"classification": "text-classification", "translation": "translation"}
 
 
-def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], step: int) -> str:
-    """The card of a run's checkpoint at `step`. The figures are the best checkpoint's, so no other one claims them."""
+TRANSFORMERS, CTRANSLATE2 = "transformers", "ctranslate2"  # what loads an exported folder
+
+
+def model_card(
+    name: str, metadata: Mapping[str, Any], state: Mapping[str, Any], checkpoint: str, library: str = TRANSFORMERS
+) -> str:
+    """The card of a run's checkpoint. Figures are known of the best one and of the average; no other claims them."""
     config = metadata["config"]
     assets = metadata["assets"]
     task = HUB_TASKS[config["task"]]
-    is_best = step == (state.get("best") or {}).get("step")
-    at_best = state["best"]["validation"] if is_best else {}
-    measured = {f"{split} (validation)": figures for split, figures in at_best.items()}
-    measured |= {f"{split} (test)": figures for split, figures in (state.get("test", {}) if is_best else {}).items()}
+    is_result = checkpoint == checkpoint_names(state)["best"]
+    measured = {f"{split} (validation)": figures for split, figures in _validation(state, checkpoint).items()}
+    measured |= {f"{split} (test)": figures for split, figures in (state.get("test", {}) if is_result else {}).items()}
     # Only what the model was really made from is claimed: a stand-in is named as itself, and new weights have no base.
     from_hub = {name for name in ("model", "data") if assets[name]["source"] in {"hub", "cache"}}
     from_weights = "model" in from_hub and config["model"].get("init", "pretrained") == "pretrained"
     front: dict[str, Any] = {
-        "library_name": "transformers",
+        "library_name": library,
         "pipeline_tag": task,
         "tags": ["forge"],
         **({"base_model": assets["model"]["asked"]} if from_weights else {}),
@@ -43,13 +49,41 @@ def model_card(name: str, metadata: Mapping[str, Any], state: Mapping[str, Any],
         model=assets["model"]["description"],
         data=assets["data"]["description"],
         mode=metadata["mode"],
-        checkpoint=("Best checkpoint, at" if is_best else "Checkpoint at") + f" step {step}",
+        checkpoint=_described(state, checkpoint),
         total=state.get("total_steps"),
-        task=task,
-        table=table if measured else "This checkpoint is not the run's best one; its figures were not kept.",
+        usage=_usage(config, library).strip(),
+        table=(table if measured else "This checkpoint is not the run's best one; its figures were not kept.")
+        + ("\n\nConverted to CTranslate2; the figures are of the model before." if library == CTRANSLATE2 else ""),
         version=metadata["versions"]["forge"],
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip(),
     )
+
+
+def _validation(state: Mapping[str, Any], checkpoint: str) -> Mapping[str, Mapping[str, float]]:
+    """What is known of a checkpoint on the validation splits."""
+    best = state.get("best") or {}
+    if checkpoint == AVERAGE:
+        return dict(average_of(state).get("validation", {}))
+    return dict(best["validation"]) if checkpoint == f"checkpoint-{best.get('step')}" else {}
+
+
+def _described(state: Mapping[str, Any], checkpoint: str) -> str:
+    if checkpoint == AVERAGE:
+        of = [name.removeprefix("checkpoint-") for name in average_of(state).get("of", [])]
+        return f"Average of the weights at steps {', '.join(of)}," if of else "An average of checkpoints,"
+    step = checkpoint.removeprefix("checkpoint-")
+    is_best = int(step) == (state.get("best") or {}).get("step")
+    return ("Best checkpoint, at" if is_best else "Checkpoint at") + f" step {step}"
+
+
+def _usage(config: Mapping[str, Any], library: str) -> str:
+    """Python code that answers with the exported folder."""
+    if config["task"] != "translation":
+        return CLASSIFY
+    data, search = config["data"], config["generate"]
+    most = search["max_length"] or data["max_target_length"] or data["max_length"]
+    code = TRANSLATE if library == TRANSFORMERS else TRANSLATE_FAST
+    return code.format(longest=data["max_length"], beams=search["beams"], penalty=search["length_penalty"], most=most)
 
 
 def _result(task: str, assets: Mapping[str, Any], split: str, figures: Mapping[str, float]) -> dict[str, Any]:
@@ -60,6 +94,38 @@ def _result(task: str, assets: Mapping[str, Any], split: str, figures: Mapping[s
         "metrics": [{"type": name, "value": round(value, 6)} for name, value in figures.items()],
     }
 
+
+CLASSIFY = """
+from transformers import pipeline
+
+print(pipeline("text-classification", "path/to/this/folder")("A text."))
+"""
+
+TRANSLATE = """
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+folder, texts = "path/to/this/folder", ["A sentence."]
+tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder)
+inputs = tokenizer(texts, truncation=True, max_length={longest}, padding=True, return_tensors="pt")
+inputs.pop("token_type_ids", None)
+written = model.generate(**inputs, num_beams={beams}, length_penalty={penalty}, max_new_tokens={most})
+print(tokenizer.batch_decode(written, skip_special_tokens=True))
+"""
+
+TRANSLATE_FAST = """
+from ctranslate2 import Translator
+from transformers import AutoTokenizer  # works without torch
+
+folder, texts = "path/to/this/folder", ["A sentence."]
+tokenizer, translator = AutoTokenizer.from_pretrained(folder), Translator(folder)
+inputs = tokenizer(texts, truncation=True, max_length={longest})["input_ids"]
+pieces = [tokenizer.convert_ids_to_tokens(ids) for ids in inputs]
+for found in translator.translate_batch(
+    pieces, beam_size={beams}, length_penalty={penalty}, max_decoding_length={most}, max_batch_size=64
+):
+    ids = tokenizer.convert_tokens_to_ids(found.hypotheses[0])
+    print(tokenizer.decode(ids, skip_special_tokens=True).strip())
+"""
 
 CARD = """---
 {front}
@@ -72,8 +138,7 @@ Start: {model}. Data: {data}. Mode: {mode}. {checkpoint} of {total}.
 {table}
 
 ```python
-from transformers import pipeline
-pipeline("{task}", "path/to/this/folder")
+{usage}
 ```
 
 Trained with Forge {version} from these settings:

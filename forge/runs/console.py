@@ -77,7 +77,9 @@ class LiveConsole:
                 self._rows["learning rate"] = f"{event.figures['learning_rate']:.2e}"
                 self._rows["speed"] = f"{event.speed['tokens_per_second']:,.0f} tokens/s, {duration(left)} left"
             case Evaluated():
-                self._rows[event.split] = "  ".join(f"{name} {value:.4f}" for name, value in event.figures.items())
+                self._rows[f"{event.split} (average)" if event.of else event.split] = "  ".join(
+                    f"{name} {value:.4f}" for name, value in event.figures.items()
+                )
             case CheckpointSaved():
                 self._rows["saved"] = event.name
         if isinstance(event, Notice | Evaluated | Finished) and (line := describe(event, self._started.total_steps)):

@@ -1,4 +1,4 @@
-"""Turn a run's best checkpoint into a folder to share, and push it to the hub when told to."""
+"""Turn a run's result into a folder to share, and push it to the hub when told to."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
     checkpoint = run.checkpoint(which)
     if damage := verify(checkpoint):
         raise CheckpointError(f"{checkpoint}  is damaged: {damage}; try --checkpoint last, or an earlier step")
-    if out.resolve().is_relative_to(checkpoint.resolve()):
-        raise UserError(f"--out: {out} is inside the checkpoint, which nothing may be added to; give another directory")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out: {out} is a file; give a new directory")
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out: {out} is not empty; give a new directory")
+    refuse_in_use(out, checkpoint)
     with storage_errors(f"exporting to {out}"):
         out.mkdir(parents=True, exist_ok=True)
         for file in sealed_files(checkpoint):
@@ -30,9 +25,19 @@ def export(run: RunDirectory, out: Path, which: str = "best") -> list[Path]:
                 (out / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(checkpoint / file, out / file)
         name = run.metadata()["name"].replace("/", "-")
-        step = int(checkpoint.name.removeprefix("checkpoint-"))
-        (out / "README.md").write_text(model_card(name, run.metadata(), run.state(), step), encoding="utf-8")
+        card = model_card(name, run.metadata(), run.state(), checkpoint.name)
+        (out / "README.md").write_text(card, encoding="utf-8")
     return sorted(out.iterdir())
+
+
+def refuse_in_use(out: Path, checkpoint: Path) -> None:
+    """Raises UserError where `out` is not a directory that is new or empty, outside the checkpoint."""
+    if out.resolve().is_relative_to(checkpoint.resolve()):
+        raise UserError(f"--out: {out} is inside the checkpoint, which nothing may be added to; give another directory")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file; give a new directory")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out: {out} is not empty; give a new directory")
 
 
 def push(folder: Path, repository: str, private: bool) -> str:

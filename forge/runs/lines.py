@@ -20,7 +20,7 @@ def describe(event: Event, total_steps: int) -> str | None:
             return _step_line(event, total_steps)
         case Evaluated(split=split, step=step, figures=figures, seconds=seconds, final=final):
             shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            which = f"best checkpoint (step {step})" if final else f"step {step}"
+            which = "the average" if event.of else f"best checkpoint (step {step})" if final else f"step {step}"
             examples = f"{event.detail.get('examples', '?')} examples, {seconds:.1f} s"
             return f"evaluation of {split} at {which}:  {shown}  ({examples})"
         case CheckpointSaved(name=name, best=best, seconds=seconds):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forge.core.errors import UserError
-from forge.core.manifest import CHECKPOINT
+from forge.core.manifest import CHECKPOINT, average_of
 from forge.runs.lock import is_held
 from forge.runs.run_dir import LOCK, LOG, METADATA, METRICS, STATE, read_record
 
@@ -37,7 +37,7 @@ class Listed:
     step: int | None
     total_steps: int | None
     lives: int | None
-    best: Mapping[str, Any] | None  # metric, value, step
+    best: Mapping[str, Any] | None  # the result: metric, value, step, `averaged` where it is an average
     checkpoint: str
     checkpoint_age_s: float | None
     active: float  # when something was last written, in seconds of the epoch
@@ -53,7 +53,8 @@ class Listed:
         progress = "" if self.step is None else f"{self.step}"
         if self.step is not None and self.total_steps:
             progress = f"{self.step}/{self.total_steps} {100 * self.step // self.total_steps}%"
-        best = self.best and f"{self.best['metric']} {self.best['value']:.4f} at {self.best['step']}"
+        where = "average" if self.best and self.best.get("averaged") else f"at {self.best['step']}" if self.best else ""
+        best = self.best and f"{self.best['metric']} {self.best['value']:.4f} {where}"
         age = "" if self.checkpoint_age_s is None else f", {_age(self.checkpoint_age_s)} ago"
         hint = self.reason if self.state in {"failed", "unreadable"} else self.next
         if len(hint) > REASON_LENGTH and hint is self.reason:
@@ -138,7 +139,7 @@ def _look(path: Path, folder: Path, now: float) -> Listed:
         step=_count(progress.get("step")),
         total_steps=_count(progress.get("total_steps")),
         lives=None if lives is None else len(lives),
-        best=_best(progress.get("best")),
+        best=_best(progress),
         checkpoint=checkpoint,
         checkpoint_age_s=None if saved is None else round(max(now - saved, 0.0), 1),
         active=max(_written(path / name) or 0.0 for name in (METADATA, STATE, METRICS, LOG, LOCK)),
@@ -203,12 +204,17 @@ def _next_command(path: Path, state: str, lives: Sequence[Any]) -> str:
     return shlex.join([*(["python", program] if program.endswith(".py") else [Path(program).name]), *command[1:]])
 
 
-def _best(value: object) -> dict[str, Any] | None:
+def _best(progress: Mapping[str, Any]) -> dict[str, Any] | None:
+    value, average = progress.get("best"), average_of(progress)
     if not isinstance(value, dict):
         return None
+    averaged = average.get("chosen") is True
     metric, figure, step = _text(value.get("metric")), value.get("value"), _count(value.get("step"))
-    usable = isinstance(figure, float) and math.isfinite(figure)
-    return {"metric": metric, "value": figure, "step": step} if usable and metric and step is not None else None
+    more = {"averaged": True} if averaged else {}
+    if averaged:
+        figure, step = average.get("value"), _count(progress.get("step"))
+    usable = isinstance(figure, float) and math.isfinite(figure) and metric and step is not None
+    return {"metric": metric, "value": figure, "step": step, **more} if usable else None
 
 
 def _words(value: object) -> list[str]:

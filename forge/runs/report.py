@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forge.core.io import storage_errors, write_atomic
+from forge.core.manifest import average_of
 from forge.runs.run_dir import METRICS, REPORT, RunDirectory
 from forge.runs.sinks import read_metrics
 
@@ -38,6 +39,7 @@ def render(metadata: Mapping[str, Any], state: Mapping[str, Any], records: Recor
     """The report as one HTML page."""
     steps = [record for record in records if record["kind"] == "step"]
     evaluations = [record for record in records if record["kind"] == "evaluation"]
+    averages = [record for record in records if record["kind"] == "average"]
     tests = [record for record in records if record["kind"] == "test"]
     body = [
         f"<h1>{_text(metadata['name'])}</h1>",
@@ -49,8 +51,9 @@ def render(metadata: Mapping[str, Any], state: Mapping[str, Any], records: Recor
         if any(f"{WEIGHTED}{name}" in steps[0] for name in steps[0]):
             body += ["<h2>What the student learns from</h2>", _terms(steps)]
     last = {record["split"]: record for record in evaluations}
-    for record in [*last.values(), *tests]:
-        body.append(f"<h2>{_text(record['split'])} after step {record['step']}</h2>")
+    for record in [*last.values(), *averages, *tests]:
+        when = "with the average of checkpoints" if "checkpoint" in record else f"after step {record['step']}"
+        body.append(f"<h2>{_text(record['split'])} {when}</h2>")
         body += _tables(record)
     lives = [[life["started"], life["ended"] or "", life["why"] or "running"] for life in metadata["lives"]]
     body += ["<h2>Lives of this run</h2>", _table(["started (UTC)", "ended", "why"], lives)]
@@ -68,6 +71,10 @@ def _verdict(state: Mapping[str, Any], evaluations: Records, tests: Records) -> 
         return f"{state.get('status', 'running')} at step {state.get('step', 0)}"
     first = evaluations[0]["split"] if evaluations else "validation"
     text = f"{state.get('status')}: best {best['metric']} {best['value']:.4f} on {first}, at step {best['step']}"
+    average = average_of(state)
+    if average.get("of"):
+        verdict = " is the result" if average["chosen"] else " is not better"
+        text += f"; the average of {len(average['of'])} checkpoints, {average['value']:.4f},{verdict}"
     figures = [f"{record['split']} {record[best['metric']]:.4f}" for record in tests]
     return text + (f"; measured once on {', '.join(figures)}" if figures else "")
 

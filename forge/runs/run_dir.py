@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from forge.core.errors import ForgeError, StoppedError, UserError
 from forge.core.io import read_json, remove_temporaries, storage_errors, write_json
-from forge.core.manifest import checkpoint_names
+from forge.core.manifest import average_of, checkpoint_names
 from forge.runs.lock import RunLock
 
 METADATA = "run_metadata.json"
@@ -55,6 +55,10 @@ class RunDirectory:
     def completed(self) -> bool:
         """Whether the run has reached its end. A state that a crash damaged does not say so; the checkpoints decide."""
         return self.known_state().get("status") == "completed"
+
+    def completed_with(self, average: int | None) -> bool:
+        """The same, where `checkpoint.average` was then as it is now: to ask for another result opens a run again."""
+        return self.completed and average_of(self.known_state()).get("asked") == average
 
     def known_state(self) -> dict[str, Any]:
         """What training_state.json holds as far as it can be read: it only reports, and a run goes on without it."""
@@ -102,7 +106,7 @@ class RunDirectory:
             write_json(self.path / STATE, state, durable)
 
     def checkpoint(self, which: str = "best") -> Path:
-        """Directory of the `best` or `last` checkpoint, or of the one at a step. Raises UserError."""
+        """Folder of the `best` (the result), `last` or `average` checkpoint, or the one of a step. Raises UserError."""
         name: str | None = f"checkpoint-{which.removeprefix('checkpoint-')}"
         if which in {"best", "last"}:
             try:

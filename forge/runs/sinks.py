@@ -61,8 +61,9 @@ class MetricsLog:
                 head = {"kind": "step", "step": event.step, "epoch": event.epoch}
                 self._append(head | dict(event.figures) | counts | {"time": dict(event.speed)})
             case Evaluated():
-                kind = "test" if event.final else "evaluation"
+                kind = "test" if event.final else "average" if event.of else "evaluation"
                 head = {"kind": kind, "step": event.step, "split": event.split}
+                head |= {"checkpoint": event.of} if event.of else {}
                 self._append(head | dict(event.figures) | dict(event.detail) | {"time": {"seconds": event.seconds}})
 
     def _append(self, record: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ class Tracker:
                 named = {f"train/{name}": value for name, value in figures.items()}
                 self._send(named | {f"speed/{name}": value for name, value in speed.items()}, step)
             case Evaluated(figures=figures, step=step, split=split):
+                split = f"average/{split}" if event.of and not event.final else split  # the step has a figure already
                 self._send({f"{split}/{name}": value for name, value in figures.items()}, step)
 
     def _send(self, figures: Mapping[str, float], step: int) -> None:

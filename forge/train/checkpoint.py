@@ -2,7 +2,7 @@
 
 A `checkpoint-N/` is a model that `from_pretrained` loads, plus `optimizer.safetensors`, `trainer_state.json`, where
 there are projections `extra.safetensors`, and `manifest.json` (size and sha256 of every file). Loading verifies the
-manifest and walks back to the newest good one.
+manifest and walks back to the newest good one. `checkpoint-average/` is sealed alike, and nothing continues from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from forge.core.errors import CheckpointError
 from forge.core.io import fsync_file, storage_errors
-from forge.core.manifest import seal, verify
+from forge.core.manifest import AVERAGE, seal, verify
 
 PREFIX = "checkpoint-"
 TEMPORARY = ".saving-"
@@ -47,10 +47,23 @@ class CheckpointStore:
         self.wait()
         return f"{PREFIX}{step}"
 
-    def begin(self, step: int, write: Callable[[Path], None], about: dict[str, Any]) -> None:
-        """The same, but fsync, sha256 and publishing go on in a thread of their own, until `wait`."""
+    def save_average(self, write: Callable[[Path], None], about: dict[str, Any]) -> None:
+        """Let `write` fill a directory, then publish it as the average of checkpoints, in place of an older one."""
+        self._begin(AVERAGE, write, about)
         self.wait()
-        name = f"{PREFIX}{step}"
+
+    def drop_average(self) -> None:
+        """Delete what may be left of an average that nobody asks for now."""
+        with suppress(OSError):
+            (self.run_dir / AVERAGE).rename(self.run_dir / f"{TEMPORARY}{AVERAGE}.dropped")
+        self.clean()
+
+    def begin(self, step: int, write: Callable[[Path], None], about: dict[str, Any]) -> None:
+        """As `save`, but fsync, sha256 and publishing go on in a thread of their own, until `wait`."""
+        self._begin(f"{PREFIX}{step}", write, {"step": step} | about)
+
+    def _begin(self, name: str, write: Callable[[Path], None], about: dict[str, Any]) -> None:
+        self.wait()
         temporary = self.run_dir / f"{TEMPORARY}{name}.{os.getpid()}"
         try:
             with storage_errors(f"saving {name}"):
@@ -61,7 +74,7 @@ class CheckpointStore:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         publisher = ThreadPoolExecutor(1, "checkpoint")  # a new one each time: a thread does not survive a fork
-        self._publishing = publisher.submit(self._publish, temporary, name, {"step": step} | about)
+        self._publishing = publisher.submit(self._publish, temporary, name, about)
         publisher.shutdown(wait=False)
 
     @property

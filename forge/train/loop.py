@@ -9,15 +9,19 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from forge.core.errors import CheckpointError, DivergedError, StoppedError, StorageError, UserError
 from forge.core.events import Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
-from forge.core.manifest import WEIGHTS_FILE, verify
+from forge.core.manifest import AVERAGE, WEIGHTS_FILE, verify
 from forge.tasks.base import HIGHER_IS_BETTER
+from forge.train.averaging import Average, newest_good, on_schedule, write_average
 from forge.train.engine import Engine
 from forge.train.evaluate import HaltedError, infer
 from forge.train.extra import WithExtra
@@ -59,6 +63,7 @@ class Trainer:
         self.saver = Saver(parts, self.engine)
         self.state = self.saver.restore(resume_from) if resume_from else TrainingState()
         self._saved = self.state.step, self.state.evaluated  # of the newest checkpoint
+        self.averaged: Average | None = None  # once training has ended, where that was asked for
         self.window = Window(self.accelerator, self.state.window)
         self._last_norm: tuple[int, torch.Tensor] | None = None
 
@@ -135,19 +140,81 @@ class Trainer:
         saved = f"checkpoint-{step} is saved" if step else "nothing was trained yet"
         return StoppedError(f"stopped after step {step:,} ({why}); {saved}, and the same command continues")
 
+    def average(self) -> None:
+        """Average the newest checkpoints if asked to; the better of that and of the best one becomes the result."""
+        asked, store, main = self.settings.checkpoint.average, self.parts.store, self.accelerator.is_main_process
+        if self.updater.any_process(self._asked()):  # all are here: the last checkpoint is in place
+            raise self._leave()
+        of = self._to_average(asked) if asked else []
+        if len(of) < 2:
+            if main:
+                store.drop_average()
+            self.averaged = Average(asked) if asked else None
+            self._progress()
+            return
+        folders = [store.run_dir / name for name in of]
+        halt = self._asked if self.accelerator.num_processes == 1 else lambda: False
+        if main:
+            try:
+                store.save_average(partial(write_average, folders, halt), {"average_of": of} | dict(self.parts.about))
+            except HaltedError:
+                raise self._leave() from None
+        self.accelerator.wait_for_everyone()
+        fill(self.parts.model, store.run_dir / AVERAGE / WEIGHTS_FILE)
+        self.averaged = self._measure_average(Average(self.settings.checkpoint.average or 0, of))
+        self._progress()
+
+    def _to_average(self, asked: int) -> list[str]:
+        """Names of the checkpoints to average, the same in every process."""
+        found: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            names = on_schedule(self.parts.store, self.settings, self.state.step, ended=True)
+            found[0], skipped = newest_good(self.parts.store, names, asked)
+            for line in skipped:
+                self.emit(Notice(line, "warning"))
+        of: list[str] = broadcast_object_list(found)[0]
+        if len(of) < 2:
+            self.emit(Notice(f"checkpoint.average: {asked}, but the run keeps no two checkpoints: nothing is averaged"))
+        elif len(of) < asked:
+            self.emit(Notice(f"checkpoint.average: {asked}, but the run keeps {len(of)} checkpoints: averaging those"))
+        return of
+
+    def _measure_average(self, average: Average) -> Average:
+        """Measure the model, which holds the average, as training measures; whether it is better than the best."""
+        state, metric = self.state, self.settings.evaluate.metric
+        splits = self.parts.data.validation
+        measured = [self._measure(split, final=False, step=state.step, of=AVERAGE) for split in splits]
+        for event in measured:
+            self.emit(event)
+        assert state.best
+        value, sign = measured[0].figures[metric], 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+        chosen = sign * value > sign * state.best.value
+        first, last = (average.of[end].removeprefix("checkpoint-") for end in (0, -1))
+        result = "the average" if chosen else f"checkpoint-{state.best.step}"
+        self.emit(
+            Notice(
+                f"averaged checkpoints {first} … {last} ({len(average.of)}): {measured[0].split} {metric} {value:.4f} "
+                f"(best single {state.best.value:.4f}): {result} is the result"
+            )
+        )
+        validation = {event.split: dict(event.figures) for event in measured}
+        return replace(average, value=value, validation=validation, chosen=chosen)
+
     def measure_best(self) -> None:
-        """Load the best checkpoint's weights and measure the test splits with them."""
+        """Load the result's weights, the best checkpoint's or the average's, and measure the test splits with them."""
         if not self.parts.data.test:
             return
         self.accelerator.wait_for_everyone()  # the main process may still be putting the last checkpoint in place
         best = self.state.best.step if self.state.best else self.state.step
-        folder = self.parts.store.run_dir / f"checkpoint-{best}"
+        chosen = self.averaged is not None and self.averaged.chosen
+        folder = self.parts.store.run_dir / (AVERAGE if chosen else f"checkpoint-{best}")
         if damage := verify(folder):
             other = f"measure {self.state.checkpoint} with `forge.py evaluate --checkpoint last`"
             raise CheckpointError(f"{folder}  was the best and is damaged: {damage}; {other}")
         fill(self.parts.model, folder / WEIGHTS_FILE)
         for split in self.parts.data.test:
-            self.emit(self._measure(split, final=True, step=best))
+            step, of = (self.state.step, AVERAGE) if chosen else (best, "")
+            self.emit(self._measure(split, final=True, step=step, of=of))
 
     def _note(self, result: StepResult) -> None:
         """Put a step into the window. A norm is looked at one step late, when the device has long finished it."""
@@ -234,7 +301,7 @@ class Trainer:
             state.stopped = f"no better {metric} in {patience} evaluations"
         return improved
 
-    def _measure(self, split: str, final: bool, step: int) -> Evaluated:
+    def _measure(self, split: str, final: bool, step: int, of: str = "") -> Evaluated:
         data = (self.parts.data.test if final else self.parts.data.validation)[split]
         started, size = time.monotonic(), self.settings.evaluate.batch_size
         task = self.parts.task.thorough() if final else self.parts.task
@@ -247,7 +314,7 @@ class Trainer:
         scores = task.score(outputs, data)
         if not all(math.isfinite(value) for value in scores.figures.values()):
             raise DivergedError(f"step {step}: the model's answers on {split} are not finite; nothing of it was saved")
-        return Evaluated(step, split, scores.figures, scores.detail, time.monotonic() - started, final)
+        return Evaluated(step, split, scores.figures, scores.detail, time.monotonic() - started, final, of)
 
     def _save_if_due(self, improved: bool) -> bool:
         every, state = self.settings.checkpoint.every or self.settings.evaluate.every, self.state
@@ -293,7 +360,7 @@ class Trainer:
             "best": {"metric": self.settings.evaluate.metric} | asdict(best) if best else None,
             "checkpoint": self.saver.newest,
         }
-        self.emit(Progressed(progress))
+        self.emit(Progressed(progress | ({"average": asdict(self.averaged)} if self.averaged else {})))
 
 
 class _Clock:

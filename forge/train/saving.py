@@ -12,6 +12,7 @@ import torch
 from forge.core.events import CheckpointSaved
 from forge.core.io import read_json, to_json
 from forge.core.manifest import STATE_FILE
+from forge.train.averaging import on_schedule
 from forge.train.contents import OptimizerState, load_extra, save_extra, save_optimizer
 from forge.train.engine import Engine
 from forge.train.parts import Parts
@@ -81,9 +82,12 @@ class Saver:
         return CheckpointSaved(begun.step, begun.name, begun.best, time.monotonic() - begun.at)
 
     def prune(self, state: TrainingState, step: int) -> None:
-        """Delete checkpoints up to this step that are neither among the newest nor the best."""
+        """Delete checkpoints up to this step that are neither among the newest, nor the best, nor to be averaged."""
         if self.parts.accelerator.is_main_process:
-            self.parts.store.prune(step, {f"checkpoint-{state.best.step}"} if state.best else set())
+            store, wanted = self.parts.store, self.parts.settings.checkpoint.average
+            best = {f"checkpoint-{state.best.step}"} if state.best else set()
+            averaged = on_schedule(store, self.parts.settings, step, ended=False)[-wanted:] if wanted else []
+            store.prune(step, best.union(averaged))
 
     def _content(self, state: TrainingState) -> _Content:
         """A checkpoint's content, whole, in the main process; the others lend their parts of sharded tensors."""

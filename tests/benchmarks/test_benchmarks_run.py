@@ -54,3 +54,18 @@ def test_both_sides_of_the_memory_benchmark_have_the_same_loss() -> None:
     found = {name: kd_memory.side(name, 400, 1) for name in kd_memory.SIDES}
     assert found["Forge"]["loss"] == pytest.approx(found["plain"]["loss"], rel=1e-4)
     assert kd_memory.one("Forge", 400, 1)["peak"] > 0
+
+
+@pytest.mark.slow
+def test_each_side_translates(tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2", reason="CTranslate2 is not installed: pip install 'forge-distill[ctranslate2]'")
+    from bench import ctranslate2
+    from forge.runs.run_dir import RunDirectory
+
+    data = {"name": "embedded/en_fr", "embedded": {"train_size": 200}, "max_length": 64}
+    change = {"task": "translation", "data": data, "model": {"name": "embedded/tiny-marian", "dropout": None}}
+    change["evaluate"] = {"metric": "loss"}
+    assert forge("--config", write_config(tmp_path, change)) == 0
+    rows = ctranslate2.measure(RunDirectory(only_run(tmp_path)), tmp_path, beams=2, sentences=8, times=1)
+    assert [row.split(" | ")[1] for row in rows] == ["Forge", "CTranslate2, float32", "CTranslate2, int8"]
+    assert "8 of 8" in rows[1]

@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
     "distill": {"hidden_mse": {"weight": 1.0}, "cache": {"mode": "on"}},
     "train": {"max_steps": 3, "batch_size": 8},
     "evaluate": {"every": 1},
+    "checkpoint": {"average": 2},
     "log": {"every": 2},
 }
 

@@ -6,16 +6,19 @@ The fault moves one operation on until a save goes through.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from injector import KILLED, KINDS, attempt, failing
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from support import forge, only_run, write_config
 
 from forge.core.io import write_atomic
+from forge.core.manifest import AVERAGE, verify
+from forge.train.averaging import write_average
 from forge.train.checkpoint import CheckpointStore
 
 LEAST_OPERATIONS = 14  # of saving two files; fewer would mean that the injector does not hear all
@@ -67,6 +70,34 @@ def test_the_old_or_the_new_checkpoint_is_whole(tmp_path: Path, kind: int, again
         if passed:
             break
     assert at >= LEAST_OPERATIONS
+    print(f"{at} operations, a fault at each")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "replaced"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_an_average_is_whole_or_not_there(tmp_path: Path, kind: int, again: bool) -> None:
+    for at in range(500):
+        folder = tmp_path / str(at)
+        store = prepared(folder, again=False)
+        of = [folder / name for name in store.names()]
+
+        def average(store: CheckpointStore = store, of: list[Path] = of) -> None:
+            store.save_average(partial(write_average, of, lambda: False), {})
+
+        if again:
+            store.save_average(partial(write_average, of[:1], lambda: False), {})
+        passed = attempt(average, folder, at, kind)
+        assert store.newest_good().path == of[-1], "the checkpoints are what they were, and what a run continues from"
+        assert not verify(of[0])
+        done = folder / AVERAGE
+        assert not verify(done) if again or done.exists() else True
+        average()
+        store.prune(2, set())
+        assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-1", "checkpoint-2", AVERAGE]
+        assert load_file(done / "model.safetensors")["weight"].tolist() == [1.5] * 8
+        if passed:
+            break
+    assert at >= LEAST_OPERATIONS - 4  # its state is not written
     print(f"{at} operations, a fault at each")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, Lives, forge, merged, only_run, result, write_config
+from support import ROOT, AskAt, Lives, forge, merged, only_run, result, write_config
 
 from forge.core.errors import EXIT_SAVED_RUN_ME_AGAIN
 from forge.train.signals import StopRequest, job_seconds_left, listening
@@ -82,19 +82,6 @@ def test_signals_at_random_moments(
 def _log_moved(folder: Path, since: float) -> bool:
     logs = [path for path in (folder / "runs").rglob("output.log") if not path.parent.is_symlink()]
     return any(path.stat().st_mtime > since for path in logs)
-
-
-class AskAt(StopRequest):
-    """Asks for a stop when it has been looked at so many times: every look is one boundary."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.left = looks
-
-    @property
-    def why(self) -> str:
-        self.left -= 1
-        return "the test" if self.left < 0 else ""
 
 
 AN_EVALUATION = 3  # looks: before it, and before each of its two batches

@@ -205,6 +205,25 @@ def test_odd_values_in_good_files_break_nothing(folder, odd, capsys):
         (run.path / file).write_text(json.dumps(whole))
 
 
+def test_the_average_is_listed_where_it_is_the_result(folder):
+    average = {"asked": 5, "of": ["checkpoint-8", "checkpoint-10"], "value": 0.8, "validation": {}, "chosen": True}
+    run = _make(folder, average=average)
+    (run.path / "checkpoint-average").mkdir()
+    listed = _only(folder)
+    assert listed.best == {"metric": "accuracy", "value": 0.8, "step": 10, "averaged": True}
+    assert "accuracy 0.8000 average" in listed.cells()
+    assert listed.checkpoint == "checkpoint-10", "the newest is what the run continues from"
+    run.write_state(run.state() | {"average": average | {"chosen": False}}, durable=False)
+    assert _only(folder).best == BEST
+
+
+@pytest.mark.parametrize("odd", [None, 3, "x", [], [1], {}, {"chosen": True}, {"chosen": True, "value": "x"}])
+def test_an_odd_average_breaks_nothing(folder, odd, capsys):
+    _make(folder, average=odd)
+    assert forge("runs", folder) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_an_unknown_status_is_unreadable(folder):
     _make(folder, status="dancing")
     assert (_only(folder).state, _only(folder).reason) == ("unreadable", "damaged: training_state.json")

@@ -110,7 +110,7 @@ def test_a_report_before_the_first_evaluation():
 
 
 def _card(step=10, state=STATE, **metadata):
-    text = model_card("name", _metadata(**metadata), state, step)
+    text = model_card("name", _metadata(**metadata), state, f"checkpoint-{step}")
     _, front, body = re.split(r"^---$\n", text, maxsplit=2, flags=re.MULTILINE)
     return yaml.safe_load(front), body
 
@@ -155,7 +155,7 @@ def test_random_weights_have_no_base_model():
     assert front["base_model"] == "org/net"
     metadata = _metadata(model=HUB | {"asked": "org/net"})
     metadata["config"]["model"] = {"init": "random"}
-    assert "base_model" not in model_card("name", metadata, STATE, 10).split("---")[1]
+    assert "base_model" not in model_card("name", metadata, STATE, "checkpoint-10").split("---")[1]
 
 
 def test_local_assets_are_no_hub_names():

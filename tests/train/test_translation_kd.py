@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
-from toy_translation import settings
+from toy_translation import finished_after_kills, settings
 
 from forge.config.schema import LOSS_NAMES
 
@@ -139,11 +138,8 @@ def test_killed_at_random_moments_a_student_ends_bit_equal(teacher: Path, tmp_pa
     )
     assert lives.run(["--config", str(write_config(tmp_path / "calm", change))]) == 0
     expected = fingerprint(only_run(tmp_path / "calm"))
-    stormy, rng = write_config(tmp_path / "stormy", change), random.Random(7)
-    killed = sum(lives.run(["--config", str(stormy)], kill_after=rng.uniform(0.2, 4.0)) == 9 for _ in range(6))
-    assert lives.run(["--config", str(stormy)]) == 0
-    assert killed
-    assert fingerprint(only_run(tmp_path / "stormy")) == expected
+    for run in finished_after_kills(lives, tmp_path / "stormy", change, longest=4.0):
+        assert fingerprint(run) == expected
 
 
 @pytest.mark.slow

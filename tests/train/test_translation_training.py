@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import Lives, fingerprint, forge, metrics, on_two_processes, only_run, write_config
-from toy_translation import settings
+from toy_translation import finished_after_kills, settings
 
 
 @pytest.mark.slow
@@ -37,13 +36,8 @@ def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, lives: Lives
     change = settings(tmp_path / "data", micro_batch_size=4, num_workers=2)
     assert lives.run(["--config", str(write_config(tmp_path / "calm", change))]) == 0
     expected = fingerprint(only_run(tmp_path / "calm"))
-    stormy, rng = write_config(tmp_path / "stormy", change), random.Random(3)
-    killed = sum(
-        lives.run(["--config", str(stormy)], kill_after=rng.uniform(0.3, 3.0)) == 9 for _ in range(6)
-    )  # fmt: skip
-    assert lives.run(["--config", str(stormy)]) == 0
-    assert killed
-    assert fingerprint(only_run(tmp_path / "stormy")) == expected
+    for run in finished_after_kills(lives, tmp_path / "stormy", change, longest=3.0):
+        assert fingerprint(run) == expected
 
 
 @pytest.mark.slow

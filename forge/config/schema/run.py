@@ -33,7 +33,11 @@ class Checkpoint(Section):
     every: Positive | None = None
     """Steps between checkpoints; null saves at each evaluation."""
     keep: Annotated[int, Field(ge=2)] = 2
-    """How many of the newest checkpoints stay on disk, beside the best one."""
+    """How many of the newest checkpoints stay on disk, beside the best one and those that `average` needs."""
+    average: Annotated[int, Field(ge=2)] | None = None
+    """When training has ended, average the weights of so many newest checkpoints (Vaswani et al. 2017): of those at
+    `every`, and the last. The average is the run's result where it measures better than the best checkpoint. So many
+    are kept, whatever `keep` says. It may be set, changed or taken back of a run that is there; null never does."""
 
 
 class Log(Section):
