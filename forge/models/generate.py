@@ -1,12 +1,15 @@
-"""Writing text with an encoder-decoder: greedy or beam search, as transformers does it."""
+"""Writing text with an encoder-decoder: the texts that transformers' greedy or beam search finds."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
+from forge.models.search import UnableError, search
 from forge.tasks.base import Batch
 
 
@@ -30,7 +33,8 @@ def write(model: Any, batch: Batch, decoding: Decoding) -> list[list[int]]:
 
 def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> list[list[list[int]]]:
     """The same of the `kept` best that a beam search ends with, best first."""
-    written = model.generate(
+    written = _generate(
+        model,
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         max_new_tokens=decoding.max_length,
@@ -42,12 +46,19 @@ def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> li
         length_penalty=decoding.length_penalty if decoding.beams > 1 else 1.0,
         early_stopping=decoding.beams > 1,
         forced_bos_token_id=decoding.first,
-        synced_gpus=isinstance(model, FSDPModule),
     )
     # Not every tokenizer knows its language tokens as special, and would write __fr__ into each translation.
     ends, begun = end_tokens(model), 1 if decoding.first is None else 2
     texts = [_until_end(row[begun:], ends) for row in written.tolist()]
     return [texts[first : first + kept] for first in range(0, len(texts), kept)]
+
+
+def _generate(model: Any, **asked: Any) -> Tensor:
+    """Token ids as `generate` gives them. Processes that share a model must all go on for as long as one does."""
+    if not isinstance(model, FSDPModule):
+        with suppress(UnableError):
+            return model.generate(**asked, custom_generate=search)  # type: ignore[no-any-return]
+    return model.generate(**asked, synced_gpus=isinstance(model, FSDPModule))  # type: ignore[no-any-return]
 
 
 def end_tokens(model: Any) -> set[int]:

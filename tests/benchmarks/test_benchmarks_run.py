@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from support import forge, only_run, write_config
+from toy_translation import settings
 
-from bench import kd_cache, kd_step, step
+from bench import kd_cache, kd_memory, kd_step, step, translate_predict, translate_train
 from bench.kd_case import Shape, save_models, training_texts
+from forge.inference.translation import load_translator
+from forge.runs.run_dir import open_existing
 
 STEPS = 3
 
@@ -26,6 +30,30 @@ def test_each_side_runs(tmp_path: Path) -> None:
         cpu, wall = side(parts, STEPS)
         assert cpu > 0
         assert wall > 0
+
+
+@pytest.mark.slow
+def test_sides_of_training_a_translator_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORGE_DATA", raising=False)
+    parts = translate_train.prepare(tmp_path, 2, size=300)
+    rows = translate_train.measure(parts, 2, 1, 2)
+    assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in translate_train.SIDES]
+
+
+def test_sides_of_translating_run_and_agree(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    assert forge("--config", write_config(tmp_path, settings(tmp_path / "data", max_steps=12))) == 0
+    loaded = load_translator(open_existing(only_run(tmp_path)), beams=2)
+    rows = translate_predict.measure(loaded, ["The old dog sees the cat.", "The small bird calls the boy today."], 1)
+    assert [row.split(" | ")[-1] for row in rows] == ["0 |"] * len(translate_predict.SIDES)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux")
+def test_both_sides_of_the_memory_benchmark_have_the_same_loss() -> None:
+    found = {name: kd_memory.side(name, 400, 1) for name in kd_memory.SIDES}
+    assert found["Forge"]["loss"] == pytest.approx(found["plain"]["loss"], rel=1e-4)
+    assert kd_memory.one("Forge", 400, 1)["peak"] > 0
 
 
 @pytest.mark.slow
