@@ -54,6 +54,7 @@ def test_a_page_gives_its_tables_in_order_with_their_places():
         ("a | b\nc | d", []),  # no line of dashes
         ("just | one line", []),
         ("|---|---|", []),
+        ("|\n|---|", []),
         ("a | b\n--|--\n1 | 2", [["a", "b"], ["1", "2"]]),
         ("| a \\| b | c |\n|---|---|\n", [["a | b", "c"]]),
         ("| a |\n|---|\n| ---- |\n", [["a"], ["----"]]),
@@ -91,6 +92,16 @@ def test_a_table_in_a_cell_is_a_table_and_text_of_the_cell():
     outer, inner = find_tables("<table><tr><td>x<table><tr><td>y</td></tr></table>z</td></tr></table>")
     assert texts(inner) == [["y"]]
     assert texts(outer) == [["xyz"]]
+
+
+def test_tables_in_cells_are_read_four_deep():
+    deep = "<table><tr><td>a" * 6 + "b" + "</table>" * 6 + "<table><tr><td>c</td></tr></table>"
+    found = find_tables(deep)
+    assert len(found) == 5
+    assert texts(found[3]) == [["aaab"]]
+    assert texts(found[4]) == [["c"]]
+    first, second = found[0].span, found[1].span
+    assert without("xy" + deep, [first, second]) == "\n" + ("xy" + deep)[first[1] :]
 
 
 def test_spans_say_what_stands_beside_and_above():

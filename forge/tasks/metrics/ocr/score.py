@@ -11,6 +11,7 @@ from typing import Any
 from forge.core.errors import UserError
 from forge.tasks.base import Scores
 from forge.tasks.metrics.ocr.headings import mhs
+from forge.tasks.metrics.ocr.likeness import Likeness
 from forge.tasks.metrics.ocr.loops import looping
 from forge.tasks.metrics.ocr.order import order_edit
 from forge.tasks.metrics.ocr.teds import Teds, page_teds
@@ -43,7 +44,7 @@ class PageScores:
         whole = nid(ours, theirs)
         unchanged = plain == (ours, theirs)
         tables = self.tables if self.tables and self.tables.expected else None
-        outline, levels = mhs(ours, theirs), mhs(ours, theirs, with_text=False)
+        outline, bare = self.outlines
         return {
             "edit_similarity": edit_similarity(ours, theirs),
             "nid": whole,
@@ -51,9 +52,15 @@ class PageScores:
             "teds": tables.teds if tables else None,
             "teds_s": tables.teds_s if tables else None,
             "mhs": outline.value if outline else None,
-            "mhs_s": levels.value if levels else None,
+            "mhs_s": bare.value if bare else None,
             "order_edit": order_edit(ours, theirs),
         }
+
+    @cached_property
+    def outlines(self) -> tuple[Likeness | None, Likeness | None]:
+        """Of the headings, with texts and without."""
+        ours, theirs = self.hypothesis, self.reference
+        return mhs(ours, theirs), mhs(ours, theirs, with_text=False)
 
     @cached_property
     def tables(self) -> Teds | None:
@@ -122,7 +129,8 @@ def _loop(page: PageScores) -> dict[str, Any] | None:
 
 
 def _exact(page: PageScores) -> bool:
-    return bool(page.characters.exact and page.words.exact and (page.tables is None or page.tables.exact))
+    parts = (page.characters, page.words, page.tables, *page.outlines)
+    return all(part is None or part.exact for part in parts)
 
 
 def _names(pages: Any) -> list[str]:
