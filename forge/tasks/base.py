@@ -67,11 +67,12 @@ class Task(Protocol):
         ...
 
 
-HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False} | {
-    "bleu": True,
-    "chrf": True,
-    "ter": False,
-}
+HIGHER_IS_BETTER = (
+    {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
+    | {"bleu": True, "chrf": True, "ter": False}
+    | {"cer": False, "wer": False, "edit_similarity": True, "nid": True, "nid_s": True, "order_edit": False}
+    | {"teds": True, "teds_s": True, "mhs": True, "mhs_s": True, "pass_rate": True}
+)
 """Which way each figure improves; `evaluate.metric` takes one of these."""
 
 
