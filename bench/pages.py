@@ -1,4 +1,4 @@
-"""Pages a second: PDF files in this process and in a child, with and without the text layer; images; peak memory."""
+"""Pages a second: PDF files in this process and in a child, with and without the text layer; images; embedded pages."""
 
 from __future__ import annotations
 
@@ -48,6 +48,34 @@ def seconds(path: Path, **options: bool) -> tuple[float, float, int]:
     return time.perf_counter() - wall, time.process_time() - cpu, count
 
 
+def embedded() -> list[str]:
+    """A table of the embedded presets: pages drawn, with their boxes, in a second of CPU time."""
+    from forge.tasks.embedded.page_image import picture
+    from forge.tasks.embedded.page_pdf import paper
+    from forge.tasks.embedded.page_tree import PRESETS
+
+    lines = [
+        "| embedded preset | pixels | characters a page | pages a CPU second, boxes included |",
+        "|---|---|---|---|",
+    ]
+    for preset in PRESETS:
+        count = 40 if preset == "a4" else 400
+        rates, size, length = [], "", 0.0
+        for round_ in range(ROUNDS + 1):  # the first fills the caches of glyphs
+            start = time.process_time()
+            pages = [
+                paper("train", round_ * count + i) if preset == "a4" else picture(preset, "train", round_ * count + i)
+                for i in range(count)
+            ]
+            rates.append(count / (time.process_time() - start))
+            length = statistics.mean(len(page.markdown) for page in pages)
+            height, width = pages[0].pixels_HW.shape
+            size = f"{height} × {width}"
+        name = f"{preset} (reportlab, pdfium)" if preset == "a4" else preset
+        lines.append(f"| {name} | {size} | {length:.0f} | {statistics.median(rates[1:]):.0f} |")
+    return lines
+
+
 def main() -> None:
     lines = [
         "| file | where | text layer | pages | pages/s | CPU ms of the parent a page |",
@@ -67,8 +95,16 @@ def main() -> None:
                         f"| {count / wall:.0f} | {1000 * cpu / count:.2f} |"
                     )
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("pypdfium2", "Pillow"))
-    note = f"\n\nA4 at 100 pixels an inch, {len(LINE) * 48:,} characters a page; medians of {ROUNDS}; {versions}. A child costs its start once a file, which is all there is in a file of one page."
-    write_table("pages", "Reading pages", "\n".join(lines) + note, "python -m bench.pages")
+    note = (
+        f"\n\nA4 at 100 pixels an inch, {len(LINE) * 48:,} characters a page; medians of {ROUNDS}; {versions}. "
+        "A child costs its start once a file, which is all there is in a file of one page."
+    )
+    write_table(
+        "pages",
+        "Reading pages and drawing them",
+        "\n".join(lines) + note + "\n\n" + "\n".join(embedded()),
+        "python -m bench.pages",
+    )
 
 
 if __name__ == "__main__":
