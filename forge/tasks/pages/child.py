@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from forge.tasks.pages import wire
-from forge.tasks.pages.pdf import GLYPH
+from forge.tasks.pages.raw import GLYPH
 from forge.tasks.pages.sizes import Limits, RefusedError, Scale, one_line
 from forge.tasks.pages.source import Source, open_source
 

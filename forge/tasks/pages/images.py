@@ -7,7 +7,7 @@ import warnings
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from forge.tasks.pages.pdf import RawPage
+from forge.tasks.pages.raw import RawPage
 from forge.tasks.pages.sizes import RefusedError, Scale, one_line
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")

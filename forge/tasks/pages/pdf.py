@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as c
 
+from forge.tasks.pages.raw import GLYPH, MAX_GLYPHS, RawPage
 from forge.tasks.pages.sizes import RefusedError, Scale, one_line
 
-GLYPH = struct.Struct("<I4f")  # code point; left, top, right, bottom in pixels of the page's image
-MAX_GLYPHS = 200_000
 PAGES_BETWEEN_OPENINGS = 64  # pdfium keeps what it has parsed until the document closes
 _UNKNOWN = 0xFFFD
-
-
-@dataclass(frozen=True)
-class RawPage:
-    """A page without any library's types: what travels through the pipe."""
-
-    pixels: bytes | bytearray | memoryview  # height, width, RGB
-    width: int  # pixels
-    height: int
-    width_pt: float  # as displayed, in points (1/72 inch)
-    height_pt: float
-    rotation: int  # degrees clockwise that the file asks for, already applied
-    glyphs: bytes = b""  # records of GLYPH
 
 
 class PdfFile:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from forge.tasks.pages import wire
-from forge.tasks.pages.pdf import GLYPH, RawPage
+from forge.tasks.pages.raw import GLYPH, RawPage
 from forge.tasks.pages.sizes import Limits, RefusedError, Scale, one_line
 from forge.tasks.pages.source import open_source
 
@@ -109,6 +109,7 @@ class Child:
     def _start(self) -> int:
         settings = self._settings
         command = [sys.executable, "-m", "forge.tasks.pages.child", str(self._descriptor)]
+        # The parent's path and nothing else: not what lies in the working directory.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - an entry may be a zip file
         environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a number

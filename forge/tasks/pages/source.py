@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-from forge.tasks.pages.pdf import PdfFile, RawPage
+from forge.tasks.pages.raw import RawPage
 from forge.tasks.pages.sizes import RefusedError, Scale, one_line
 
 _HEAD = 1_024  # bytes; readers of PDF accept so much before `%PDF-`
@@ -44,9 +44,11 @@ def open_source(descriptor: int, password: str | None) -> Source:
     """The document behind a descriptor. Raises RefusedError."""
     head = os.pread(descriptor, _HEAD, 0)
     if b"%PDF-" in head:
+        from forge.tasks.pages.pdf import PdfFile  # each library is loaded for its own files alone
+
         return PdfFile(descriptor, password)
     if _is_image(head):
-        from forge.tasks.pages.images import ImageFile  # a process that reads a PDF does without Pillow
+        from forge.tasks.pages.images import ImageFile
 
         return ImageFile(descriptor)
     if head.startswith(b"version https://git-lfs"):

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forge.core.errors import UserError
-from forge.tasks.pages.pdf import RawPage
 from forge.tasks.pages.ranges import Spans, parse_pages, within
+from forge.tasks.pages.raw import RawPage
 from forge.tasks.pages.readers import Child, DiedError, Here, Reader, Settings
 from forge.tasks.pages.sizes import Limits, RefusedError, Scale
 from forge.tasks.pages.source import open_regular
@@ -82,7 +82,8 @@ def open_pages(
     and never ends the program: a page that cannot be read, a missing or wrong password, pages that it does not have.
     Only arguments that no file could satisfy raise UserError, at once.
 
-    The file is parsed in a process of its own, whose memory and time `limits` bounds, unless it is `trusted`.
+    The file is parsed in a process of its own, whose memory and time `limits` bounds. With `trusted` it is parsed here:
+    for files that Forge has made itself, and from one thread at a time, because pdfium is not safe in two.
     `text` adds the text layer of a PDF.
     """
     settings = Settings(scale or Scale(), limits or Limits(), password, text)

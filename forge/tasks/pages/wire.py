@@ -1,7 +1,7 @@
 """What the two processes say to each other: fixed records and raw bytes, nothing that could run.
 
 The parent asks by page number (REQUEST). Each answer is one HEADER, then `message` bytes of UTF-8, then the pixels
-(height × width × 3 bytes), then `glyphs` records of `pdf.GLYPH`. All lengths follow from the header, and the
+(height × width × 3 bytes), then `glyphs` records of `raw.GLYPH`. All lengths follow from the header, and the
 parent believes none of them before `check` has.
 """
 
@@ -11,7 +11,7 @@ import math
 import struct
 from typing import NamedTuple
 
-from forge.tasks.pages.pdf import MAX_GLYPHS, RawPage
+from forge.tasks.pages.raw import MAX_GLYPHS, RawPage
 from forge.tasks.pages.sizes import MAX_EDGE
 
 MAGIC = b"page"

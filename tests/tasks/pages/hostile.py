@@ -185,7 +185,6 @@ def file_cases():
         "deep dictionaries": (document(page=b"/X " + b"<</A " * 50_000), None, ""),
         "many q": (document(content=b"q " * 2_000_000 + TEXT), 1, ""),
         "nested forms": (nested_forms(), None, ""),
-        "drawn for ever": (drawn_for_ever(), 0, "takes longer than 15 s"),
         "form draws itself": (
             document(
                 content=b"/N Do",

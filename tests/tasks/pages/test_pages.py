@@ -14,8 +14,8 @@ from tasks.pages.hostile import document, image, tiff
 
 from forge.core.errors import UserError
 from forge.tasks.pages import wire
-from forge.tasks.pages.pdf import MAX_GLYPHS
 from forge.tasks.pages.ranges import parse_pages, within
+from forge.tasks.pages.raw import MAX_GLYPHS
 from forge.tasks.pages.sizes import MAX_EDGE, Limits, Scale
 from forge.tasks.pages.stream import Page, Refusal, open_pages, text_layer
 
