@@ -45,7 +45,7 @@ def compute(ids: Indices, fields: Sequence[Field]) -> Mapping[str, list[torch.Te
 def fill(folder: Path) -> list[str]:
     cache = TeacherCache(folder, IDENTITY, {"input": LENGTHS})
     damaged = cache.fill(FIELDS, compute, lambda done, total: None)
-    remember(cache, FOUND, MEASURED)
+    remember(cache.folder, FOUND, MEASURED)
     return damaged
 
 
@@ -80,7 +80,7 @@ def test_the_next_life_completes_the_cache(tmp_path: Path, kind: int, damaged: b
         assert files(folder) == calm
         cache = TeacherCache(folder, IDENTITY, {"input": LENGTHS})
         assert cache.open(FIELDS)
-        assert remembered(cache, FOUND) == MEASURED
+        assert remembered(cache.folder, FOUND) == MEASURED
         assert kind == KILLED or not list(folder.rglob("*.safetensors.*.tmp"))
         if passed:
             break
