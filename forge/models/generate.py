@@ -1,4 +1,4 @@
-"""Writing text with an encoder-decoder: greedy or beam search, as transformers does it."""
+"""Writing text with an encoder-decoder, of text or of an image: greedy or beam search, as transformers does it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ def write(model: Any, batch: Batch, decoding: Decoding) -> list[list[int]]:
 def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> list[list[list[int]]]:
     """The same of the `kept` best that a beam search ends with, best first."""
     written = model.generate(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
+        **_read(batch),
         max_new_tokens=decoding.max_length,
         max_length=None,
         num_beams=decoding.beams,
@@ -48,6 +47,12 @@ def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> li
     ends, begun = end_tokens(model), 1 if decoding.first is None else 2
     texts = [_until_end(row[begun:], ends) for row in written.tolist()]
     return [texts[first : first + kept] for first in range(0, len(texts), kept)]
+
+
+def _read(batch: Batch) -> Batch:
+    """What the encoder reads of a batch. The mask beside an image is of its cells, all of which are read."""
+    names = ("pixel_values",) if "pixel_values" in batch else ("input_ids", "attention_mask")
+    return {name: batch[name] for name in names}
 
 
 def end_tokens(model: Any) -> set[int]:
