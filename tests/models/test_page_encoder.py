@@ -15,6 +15,7 @@ from forge.models.generate import Decoding, write, write_several
 from forge.models.head import find_head
 from forge.models.identity import architecture_of
 from forge.models.layout import layout
+from forge.models.load import set_dropout
 from forge.models.page_encoder import PageEncoder, PageEncoderConfig, positions
 from forge.models.reader import EMBEDDED_READERS, Characters, build_reader, build_reader_config
 
@@ -65,6 +66,13 @@ def test_teacher_and_student_look_at_the_same_cells_with_as_many_heads() -> None
         "embedded/small-reader": 192,
         "embedded/tiny-reader": 128,
     }
+
+
+def test_dropout_is_set_in_both_halves() -> None:
+    config = build_reader_config("embedded/tiny-reader", CHARACTERS)
+    set_dropout(config, 0.25)
+    assert (config.decoder.dropout, config.decoder.attention_dropout) == (0.25, 0.25)
+    assert build_reader_config("embedded/tiny-reader", CHARACTERS).decoder.dropout == 0.0
 
 
 def test_an_unknown_reader_is_refused() -> None:

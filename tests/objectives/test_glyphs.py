@@ -270,3 +270,13 @@ def test_distilling_begins_with_the_cells_alone() -> None:
         {"task": 0.6, "cells": 0.6, "guided": 0.18, "forward_kl": 0.4, "hidden_mse": 0.2, "attention_kl": 0.8}
     )
     assert set(gradients(objective, student, pages())[2]) > {"task", "cells", "guided", "forward_kl"}
+
+
+def test_in_half_precision_the_losses_are_still_taken_in_full() -> None:
+    model, batch = reader(), pages()
+    objective = sft(model)
+    full = gradients(objective, model, batch)[2]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        report = objective.compute(model, batch, total(objective, batch))
+    assert all(value.dtype == torch.float32 for value in report.parts.values())
+    assert {name: value.item() for name, value in report.parts.items()} == pytest.approx(full, rel=0.03)
