@@ -31,7 +31,9 @@ from forge.train.checkpoint import CheckpointStore
 from forge.train.device import make_accelerator
 from forge.train.loop import Trainer
 from forge.train.parts import Parts
+from forge.train.shards import is_sharding
 from forge.train.signals import StopRequest
+from forge.train.zero import zero_stage
 
 SYMBOLS = "abcdefgh"
 CHARACTERS = Characters(3 + len(SYMBOLS))
@@ -128,7 +130,8 @@ def train(
     head = make_cell_head(128, GRID.sub_cells, CHARACTERS.count, seed=0)
     cells = CellCharacters("cells", 1.0, HiddenSite("encoder", 3), head, CHARACTERS.padding)
     guided = GuidedAttention("guided", 0.3, AttentionSite("decoder", "cross", 2), GRID.cell[1])
-    objective = SFT(0.0, find_head(model), Auxiliary([cells, guided], model, alone))
+    cut_up = is_sharding(accelerator) or zero_stage(accelerator)
+    objective = SFT(0.0, None if cut_up else find_head(model), Auxiliary([cells, guided], model, alone))
     first = {"train": 0, "dev": 10_000}
     data = {
         name: Dataset.from_dict({"number": [first[name] + i for i in range(size)], "length": [8] * size})

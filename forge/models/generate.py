@@ -41,7 +41,7 @@ def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> li
         length_penalty=decoding.length_penalty if decoding.beams > 1 else 1.0,
         early_stopping=decoding.beams > 1,
         forced_bos_token_id=decoding.first,
-        synced_gpus=isinstance(model, FSDPModule),
+        synced_gpus=any(isinstance(part, FSDPModule) for part in model.modules()),
     )
     # Not every tokenizer knows its language tokens as special, and would write __fr__ into each translation.
     ends, begun = end_tokens(model), 1 if decoding.first is None else 2

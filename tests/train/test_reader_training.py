@@ -64,11 +64,14 @@ def test_cut_into_micro_batches_it_is_the_same_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_two_processes_equal_one(tmp_path: Path, engine: str) -> None:
     _, one = train(tmp_path / "one", micro=4)
     done = subprocess.run(
         [*launcher(), str(ROOT / "tests" / "toy_reader.py"), str(tmp_path / "two")],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+        | {"FORGE_ACCELERATE": str(ROOT / "configs" / "accelerate" / f"{engine}.yaml")},
         capture_output=True,
         text=True,
         timeout=300,
