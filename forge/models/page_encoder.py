@@ -10,6 +10,7 @@ row).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ STRIDE = (16, 8)
 """Height and width of a cell in pixels."""
 _FOLD = 2  # pixels each way that become channels before the first convolution
 _STRIDES = ((2, 1), (2, 2), (2, 2))  # with the fold they make STRIDE; strokes are narrow, so width is kept longer
+_BAND = 24  # pixels above and below a row that say what is usual there: a line of text and its neighbours
+_SMALLEST = 1e-3  # variance: an empty band is left empty, and not turned into noise
 _MIDDLE, _SPREAD = 0.5, 0.25  # of grey levels: they become numbers from -2 to 2
 
 
@@ -43,15 +46,32 @@ class PageEncoderConfig(PretrainedConfig):  # type: ignore[misc]
         return STRIDE
 
 
-class PageNorm(nn.GroupNorm):
-    """Each channel of each page to mean 0 and variance 1 over the page, then a trained scale and shift.
+class BandNorm(nn.Module):
+    """Each channel to mean 0 and variance 1 over a band of the page, then a trained scale and shift; maps (B, C, H, W).
 
-    No page knows of the others in its batch (instance normalisation, Ulyanov et al. 2016, arXiv 1607.08022), so a step
-    is the same however it is cut.
+    The band of a row is the rows around it, over the page's whole width: instance normalisation (Ulyanov et al. 2016,
+    arXiv 1607.08022) that does not see how much of the page is empty. No page knows of the others in its batch, so a
+    step is the same however it is cut.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels)
+    def __init__(self, channels: int, row_height: int) -> None:
+        super().__init__()
+        self.reach = max(1, _BAND // row_height)  # rows on either side
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, states_BCHW: Tensor) -> Tensor:
+        """The same shape. Statistics are taken in fp32."""
+        variance_BCH, mean_BCH = torch.var_mean(states_BCHW.float(), dim=3, correction=0)
+        middle_BCH = self._over_band(mean_BCH)
+        spread_BCH = (self._over_band(variance_BCH + mean_BCH.square()) - middle_BCH.square()).clamp(min=0.0)
+        scale_BCH = torch.rsqrt(spread_BCH + _SMALLEST) * self.weight[:, None]
+        shift_BCH = self.bias[:, None] - middle_BCH * scale_BCH
+        return (states_BCHW * scale_BCH[..., None] + shift_BCH[..., None]).to(states_BCHW.dtype)
+
+    def _over_band(self, values_BCH: Tensor) -> Tensor:
+        width = 2 * self.reach + 1
+        return functional.avg_pool1d(values_BCH, width, stride=1, padding=self.reach, count_include_pad=False)
 
 
 class PageBlock(nn.Module):
@@ -60,7 +80,7 @@ class PageBlock(nn.Module):
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__()
         self.spread = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
-        self.norm = PageNorm(width)
+        self.norm = BandNorm(width, STRIDE[0])
         self.widen = nn.Conv2d(width, expansion * width, 1)
         self.narrow = nn.Conv2d(expansion * width, width, 1)
 
@@ -82,10 +102,11 @@ class PageEncoder(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         width = config.hidden_size
         channels = [config.num_channels * _FOLD**2, width // 2, width, width]
+        heights = [_FOLD * math.prod(stride[0] for stride in _STRIDES[: i + 1]) for i in range(len(_STRIDES))]
         self.stem = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), PageNorm(after), nn.ReLU())
-                for before, after, stride in zip(channels[:-1], channels[1:], _STRIDES, strict=True)
+                nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), BandNorm(after, height), nn.ReLU())
+                for before, after, stride, height in zip(channels[:-1], channels[1:], _STRIDES, heights, strict=True)
             )
         )
         self.blocks = nn.ModuleList(PageBlock(width, config.expansion) for _ in range(config.num_hidden_layers))
@@ -122,7 +143,7 @@ class PageEncoder(PreTrainedModel):  # type: ignore[misc]
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, PageNorm | nn.LayerNorm):
+        elif isinstance(module, BandNorm | nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, PageBlock):

@@ -16,7 +16,7 @@ from forge.models.head import find_head
 from forge.models.identity import architecture_of
 from forge.models.layout import layout
 from forge.models.load import set_dropout
-from forge.models.page_encoder import PageEncoder, PageEncoderConfig, positions
+from forge.models.page_encoder import BandNorm, PageEncoder, PageEncoderConfig, positions
 from forge.models.reader import EMBEDDED_READERS, Characters, build_reader, build_reader_config
 
 CHARACTERS = Characters(90)
@@ -92,7 +92,7 @@ def test_a_state_for_each_cell_row_by_row(size: tuple[int, int]) -> None:
 
 def test_what_is_drawn_in_a_cell_changes_that_cell_most() -> None:
     encoder = PageEncoder(PageEncoderConfig()).eval()
-    page = torch.ones(1, 1, 96, 160)
+    page = pages(1, (96, 160))
     marked = page.clone()
     marked[:, :, 3 * 16 + 4 : 3 * 16 + 12, 11 * 8 + 2 : 11 * 8 + 6] = 0.0
     with torch.no_grad():
@@ -136,6 +136,34 @@ def test_gain_and_offset_of_grey_levels_hardly_matter() -> None:
     with torch.no_grad():
         plain, faint = encoder(page).last_hidden_state, encoder(0.3 + 0.4 * page).last_hidden_state
     assert (plain - faint).norm() < 0.1 * plain.norm()
+
+
+def test_what_is_far_below_changes_little() -> None:
+    """How long a page goes on empty changes nothing, and what else stands there little: statistics are of a band."""
+    encoder = PageEncoder(PageEncoderConfig()).eval()
+    page = pages(1, (64, 128))
+    cells = (64 // 16) * (128 // 8)
+    with torch.no_grad():
+        states = [
+            encoder(torch.cat([page, below], dim=2)).last_hidden_state[:, : cells // 2]
+            for below in (torch.ones(1, 1, 256, 128), torch.ones(1, 1, 512, 128), pages(1, (256, 128), 1))
+        ]
+    assert torch.allclose(states[0], states[1], atol=1e-5)
+    change = (states[2] - states[0]).norm() / states[0].norm()
+    assert change < 0.3
+
+
+def test_a_band_has_mean_zero_and_variance_one() -> None:
+    norm = BandNorm(4, 16)
+    assert norm.reach == 1
+    states = 3.0 + 2.0 * torch.randn(2, 4, 5, 40, generator=torch.Generator().manual_seed(0))
+    found = norm(states)
+    for row in range(5):
+        band = states[:, :, max(0, row - 1) : row + 2].flatten(2)
+        expected = (states[:, :, row] - band.mean(-1, keepdim=True)) / band.var(-1, unbiased=False, keepdim=True).sqrt()
+        if row in {0, 4}:  # a band at the edge is as wide as there are rows
+            assert band.shape[-1] == 80
+        torch.testing.assert_close(found[:, :, row], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_blank_page_is_finite_and_has_finite_gradients() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from forge.config.schema.distill import Distill
 from forge.models.capture import AttentionSite, HiddenSite, layout
 from forge.models.head import find_head
 from forge.models.reader import Characters, build_reader
@@ -18,6 +19,7 @@ from forge.objectives.kd.losses.forward_kl import forward_kl
 from forge.objectives.kd.losses.hidden_mse import hidden_mse
 from forge.objectives.kd.objective import KD, read_sites
 from forge.objectives.kd.projections import make_projections
+from forge.objectives.kd.table import LOSSES, Pairing, make_terms
 from forge.objectives.kd.teacher import OnlineTeacher
 from forge.objectives.kd.terms import Attention, Feature, Response
 from forge.objectives.sft import SFT
@@ -280,3 +282,18 @@ def test_in_half_precision_the_losses_are_still_taken_in_full() -> None:
         report = objective.compute(model, batch, total(objective, batch))
     assert all(value.dtype == torch.float32 for value in report.parts.values())
     assert {name: value.item() for name, value in report.parts.items()} == pytest.approx(full, rel=0.03)
+
+
+def test_every_loss_of_distillation_compares_readers() -> None:
+    """Blocks that do not attend have hidden states to learn from, and no attention."""
+    student, teacher = reader(), reader(1, "embedded/small-reader")
+    pairing = Pairing(layout(student), layout(teacher), "uniform", 0)
+    assert pairing.relation_heads("self_relation", None) == 4
+    assert {mine.stack for mine, _ in pairing.attention("score_mse", None)} == {"decoder"}
+    assert {mine.stack for mine, _ in pairing.hidden("cosine", None)} == {"encoder", "decoder"}
+    terms = make_terms({name: getattr(Distill(), name) for name in LOSSES}, pairing)
+    objective = KD(sft(student), 0.5, terms, student, layout(student))
+    objective.learn_from(OnlineTeacher(teacher, read_sites(terms, "teacher"), head=find_head(teacher)))
+    _, _, parts = gradients(objective, student, pages())
+    assert {name for name in parts if "weighted" not in name} == {"task", "cells", "guided", *LOSSES}
+    assert all(parts[name] > 0 for name in LOSSES)
