@@ -62,9 +62,9 @@ class BandNorm(nn.Module):
 
     def forward(self, states_BCHW: Tensor) -> Tensor:
         """The same shape. Statistics are taken in fp32."""
-        variance_BCH, mean_BCH = torch.var_mean(states_BCHW.float(), dim=3, correction=0)
-        middle_BCH = self._over_band(mean_BCH)
-        spread_BCH = (self._over_band(variance_BCH + mean_BCH.square()) - middle_BCH.square()).clamp(min=0.0)
+        full_BCHW = states_BCHW.float()
+        middle_BCH = self._over_band(full_BCHW.mean(3))
+        spread_BCH = (self._over_band(full_BCHW.square().mean(3)) - middle_BCH.square()).clamp(min=0.0)
         scale_BCH = torch.rsqrt(spread_BCH + _SMALLEST) * self.weight[:, None]
         shift_BCH = self.bias[:, None] - middle_BCH * scale_BCH
         return (states_BCHW * scale_BCH[..., None] + shift_BCH[..., None]).to(states_BCHW.dtype)
