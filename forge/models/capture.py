@@ -103,7 +103,7 @@ class Recorder:
         self._store.clear()
         try:
             return Captured(
-                {site: _state(store[str(site)]) for site in self._hidden},
+                {site: _state(store[str(site)], found.plan.grid) for site, found in self._hidden.items()},
                 {site: _projections(site, found, store) for site, found in self._attention.items()},
             )
         except KeyError as error:
@@ -154,10 +154,10 @@ class Recorder:
         return keep
 
 
-def _state(output: Any) -> Tensor:
-    """The hidden state in what a block returns: alone, or first in a tuple."""
+def _state(output: Any, grid: bool) -> Tensor:
+    """The hidden state in what a block returns: alone, or first in a tuple; of a map BDHW its cells, row by row."""
     state: Tensor = output[0] if isinstance(output, tuple) else output
-    return state
+    return state.flatten(2).transpose(1, 2) if grid else state
 
 
 def _projections(site: AttentionSite, found: FoundStack, store: dict[str, Any]) -> Projections:

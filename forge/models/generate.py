@@ -1,4 +1,4 @@
-"""Writing text with an encoder-decoder: the texts that transformers' greedy or beam search finds."""
+"""Writing text with an encoder-decoder, of text or of an image: the texts that transformers' search finds."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> li
     """The same of the `kept` best that a beam search ends with, best first."""
     written = _generate(
         model,
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
+        **_read(batch),
         max_new_tokens=decoding.max_length,
         max_length=None,
         num_beams=decoding.beams,
@@ -55,10 +54,17 @@ def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> li
 
 def _generate(model: Any, **asked: Any) -> Tensor:
     """Token ids as `generate` gives them. Processes that share a model must all go on for as long as one does."""
-    if not isinstance(model, FSDPModule):
+    shared = any(isinstance(part, FSDPModule) for part in model.modules())
+    if not shared:
         with suppress(UnableError):
             return model.generate(**asked, custom_generate=search)  # type: ignore[no-any-return]
-    return model.generate(**asked, synced_gpus=isinstance(model, FSDPModule))  # type: ignore[no-any-return]
+    return model.generate(**asked, synced_gpus=shared)  # type: ignore[no-any-return]
+
+
+def _read(batch: Batch) -> Batch:
+    """What the encoder reads of a batch. The mask beside an image is of its cells, all of which are read."""
+    names = ("pixel_values",) if "pixel_values" in batch else ("input_ids", "attention_mask")
+    return {name: batch[name] for name in names}
 
 
 def end_tokens(model: Any) -> set[int]:

@@ -15,7 +15,7 @@ Kind = Literal["self", "cross"]
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack of Transformer blocks; `width` is that of its hidden states."""
+    """One stack of blocks; `width` is that of its hidden states, `heads` is 0 where its blocks do not attend."""
 
     depth: int
     width: int
@@ -58,14 +58,15 @@ class Plan:
     """How an architecture names the parts of one stack; paths start at the base model or, where noted, further in."""
 
     blocks: str
-    attention: Mapping[Kind, str]  # from a block
-    projections: tuple[str, str, str]  # linear layers of query, key and value, from the attention
+    attention: Mapping[Kind, str]  # from a block; empty where blocks do not attend
+    projections: tuple[str, str, str] = ("", "", "")  # linear layers of query, key and value, from the attention
     norms: tuple[str, str] | None = None  # of query and key, after their projections
     heads: str = "num_attention_heads"  # its name in the config
     causal: bool = False
     scaled: bool = True  # scores are divided by √head_dim
     rotary: str | None = None  # its output is the cosines and sines that turn queries and keys
     bias: str | None = None  # from the first block: its output is added to the self-attention scores of every block
+    grid: bool = False  # blocks pass maps BDHW; as hidden states their cells are read row by row
 
 
 _BERT = {"encoder": Plan("encoder.layer", {"self": "attention.self"}, ("query", "key", "value"))}
@@ -99,12 +100,24 @@ _QWEN3 = {
         "layers", {"self": "self_attn"}, _BART_NAMES, norms=("q_norm", "k_norm"), causal=True, rotary="rotary_emb"
     )
 }
+_TROCR = {
+    "decoder": Plan(
+        "decoder.layers",
+        {"self": "self_attn", "cross": "encoder_attn"},
+        _BART_NAMES,
+        heads="decoder_attention_heads",
+        causal=True,
+    )
+}
+_VIT = {"encoder": Plan("layers", {"self": "attention"}, _BART_NAMES)}
+_IMAGE_TO_TEXT = "vision-encoder-decoder"  # two models of their own types in one
 COVERED: Mapping[str, Mapping[str, Plan]] = {
     "bart": _BART,
     "bert": _BERT,
     "camembert": _BERT,
     "distilbert": _DISTILBERT,
     "electra": _BERT,
+    "forge-page": {"encoder": Plan("blocks", {}, grid=True)},
     "llama": _LLAMA,
     "marian": _BART,
     "mbart": _BART,
@@ -114,6 +127,9 @@ COVERED: Mapping[str, Mapping[str, Plan]] = {
     "qwen3": _QWEN3,
     "roberta": _BERT,
     "t5": _T5,
+    "trocr": _TROCR,
+    _IMAGE_TO_TEXT: {},
+    "vit": _VIT,
     "xlm-roberta": _BERT,
 }
 """By `config.model_type`. A new architecture is a line here and a tiny model in the tests."""
@@ -157,6 +173,8 @@ def find(model: nn.Module) -> dict[str, FoundStack]:
     bare: Any = unwrap(model)
     config = getattr(bare, "config", None)
     model_type = str(getattr(config, "model_type", None))
+    if model_type == _IMAGE_TO_TEXT:
+        return find(bare.encoder) | find(bare.decoder)
     owner = f"'{model_type}' ({type(bare).__name__})"
     if model_type not in COVERED:
         raise UserError(
@@ -187,15 +205,18 @@ def unwrap(model: nn.Module) -> nn.Module:
 def _found(name: str, owner: str, plan: Plan, base: nn.Module, config: Any) -> FoundStack:
     blocks = base.get_submodule(plan.blocks)
     assert isinstance(blocks, nn.ModuleList)
-    attention: Any = blocks[0].get_submodule(plan.attention["self"])
-    query, key, _ = (attention.get_submodule(part) for part in plan.projections)
-    heads = getattr(config, plan.heads)
-    head_dim = query.out_features // heads
+    heads = kv_heads = head_dim = 0
+    if plan.attention:
+        attention: Any = blocks[0].get_submodule(plan.attention["self"])
+        query, key, _ = (attention.get_submodule(part) for part in plan.projections)
+        heads = getattr(config, plan.heads)
+        head_dim = query.out_features // heads
+        kv_heads = key.out_features // head_dim
     stack = Stack(
         depth=len(blocks),
         width=config.hidden_size,
         heads=heads,
-        kv_heads=key.out_features // head_dim,
+        kv_heads=kv_heads,
         head_dim=head_dim,
         causal=plan.causal or getattr(config, "is_decoder", False),  # BERT can be configured as a decoder
         kinds=tuple(plan.attention),

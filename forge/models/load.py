@@ -237,9 +237,12 @@ def load_weights(auto_class: Any, asset: Asset, config: PretrainedConfig, settin
 
 
 def set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
-    """Replace every dropout probability; None leaves the model's own."""
+    """Replace every dropout probability, those of a model's parts too; None leaves the model's own."""
     if dropout is None:
         return
+    for part in vars(config).values():
+        if isinstance(part, PretrainedConfig):
+            set_dropout(part, dropout)
     for name, value in config.to_dict().items():
         is_probability = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         if ("dropout" in name or name.endswith("pdrop")) and is_probability:

@@ -39,6 +39,12 @@ class Objective(ABC):
     norms_every: int | None = None  # steps between two measurements of each term's gradient norm
     wants_balance = False  # whether `balance` is to be called before step 1
 
+    def begin(self, step: int) -> None:  # noqa: B027  most are the same at every step
+        """Update number `step`, counted from 0, comes next: called before its `counts`.
+
+        What an objective does may depend on the step, but on nothing that came before: a run may begin at any step.
+        """
+
     @abstractmethod
     def counts(self, batch: Batch) -> dict[str, float]:
         """Normalisers that this micro-batch adds, for example ``{"labels": 8}``."""

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from forge.models.head import Head
+from forge.objectives.auxiliary import Auxiliary
 from forge.objectives.base import LossReport, Objective
 from forge.objectives.rows import run_to_rows, sum_over_rows, valid_positions
 from forge.tasks.base import IGNORED_LABEL, Batch, forward
@@ -18,22 +19,43 @@ class SFT(Objective):
 
     y is one-hot, or with label smoothing ε: (1 − ε) · one-hot + ε / C (Szegedy et al. 2016, arXiv 1512.00567, §7).
     Rows labelled IGNORED_LABEL count for nothing. Computed in fp32 whatever the model's precision. A model that writes
-    text has a label a token; with its `head` given, the logits of all tokens are never there at once.
+    text has a label a token; with its `head` given, the logits of all tokens are never there at once. `beside` are
+    losses on what else the data says, added with their weights.
     """
 
     name = "sft"
 
-    def __init__(self, label_smoothing: float = 0.0, head: Head | None = None) -> None:
-        self.label_smoothing, self.head = label_smoothing, head
+    def __init__(self, label_smoothing: float = 0.0, head: Head | None = None, beside: Auxiliary | None = None) -> None:
+        self.label_smoothing, self.head, self.beside = label_smoothing, head, beside
+        self.extra = beside.extra if beside else None
+
+    def begin(self, step: int) -> None:
+        """What is beside may depend on the step."""
+        if self.beside:
+            self.beside.begin(step)
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Number of valid labels."""
-        return {"labels": float((batch["labels"] != IGNORED_LABEL).sum())}
+        """Number of valid labels, and what the terms beside count."""
+        labels = {"labels": float((batch["labels"] != IGNORED_LABEL).sum())}
+        return labels | self.beside.counts(batch) if self.beside else labels
 
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
-        """Sum over this micro-batch's valid labels, over the global number of them."""
+        """Sum over this micro-batch's valid labels, over the global number of them, and the terms beside."""
+        if self.beside is None:
+            return LossReport(self._task(model, batch, totals))
+        if self.beside.alone:
+            loss, shares = self.beside.lead(model, batch, totals)
+            parts = {}
+        else:
+            loss = self._task(model, batch, totals)
+            shares, parts = self.beside.beside(batch, totals), {"task": loss.detach()}
+        weights = self.beside.weights()
+        loss = torch.stack([loss, *(weights[name] * share for name, share in shares.items())]).sum()
+        return LossReport(loss, parts | {name: share.detach() for name, share in shares.items()})
+
+    def _task(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> torch.Tensor:
         if batch["labels"].ndim == 1:
-            return LossReport(self.share(forward(model, batch).logits, batch, totals))
+            return self.share(forward(model, batch).logits, batch, totals)
         labels_M = batch["labels"].flatten()
         states_BTX = run_to_rows(model, batch, self.head)
         loss, _ = sum_over_rows(
@@ -43,7 +65,7 @@ class SFT(Objective):
             lambda logits_nV, positions_n: self.sum(logits_nV, labels_M[positions_n])[None],
             [1.0 / max(totals["labels"], 1.0)],
         )
-        return LossReport(loss)
+        return loss
 
     def share(self, logits_BC: torch.Tensor, batch: Batch, totals: Mapping[str, float]) -> torch.Tensor:
         """The same, of logits that are there already."""

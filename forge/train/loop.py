@@ -104,6 +104,7 @@ class Trainer:
         while state.step < self.total_steps and not state.stopped:
             batches = next(steps)
             self._finish_save(wait=False)
+            self.parts.objective.begin(state.step)
             counted = self.updater.count(batches, self._asked())
             if counted.stop:
                 raise self._leave()

@@ -86,6 +86,8 @@ def looking(module: torch.nn.Module) -> Iterator[None]:
     parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
     # Tensors made in inference mode can never be learned from, and a sharded model keeps what it has gathered.
     with torch.no_grad() if parts else torch.inference_mode():
+        for whole_model in parts[:1]:
+            whole_model.unshard()  # its own forward does that, but the model inside it may be called alone
         try:
             yield
         finally:

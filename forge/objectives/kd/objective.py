@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from forge.core.errors import CheckpointError
-from forge.models.capture import AttentionSite, HiddenSite, Recorder, Stack
+from forge.models.capture import Recorder, Stack
 from forge.objectives.base import LossReport, Objective
 from forge.objectives.kd.masks import Masks, count
 from forge.objectives.kd.outputs import Outputs
-from forge.objectives.kd.table import extras
 from forge.objectives.kd.teacher import CachedTeacher, OnlineTeacher, Wanted
-from forge.objectives.kd.terms import Comparison, Response, Term
+from forge.objectives.kd.terms import Comparison, Response, Side, Term, extras, sites_of
 from forge.objectives.rows import WholeRows, labels_of_rows, rows_of, sum_over_rows, valid_positions
 from forge.objectives.sft import SFT
 from forge.tasks.base import IGNORED_LABEL, Batch, forward
@@ -29,6 +29,7 @@ class KD(Objective):
     The task loss is that of SFT. `scale` is 1, or fixed before step 1 by the gradient norms (`balance`). The student's
     hidden states and projections come from hooks on the layers that the losses name. Of a model that writes text, with
     a label a token, all losses on logits are taken together, a few tokens at a time. `causal`: it is a decoder alone.
+    What the task has beside it counts as part of the task loss: it is about the data too.
     """
 
     name = "kd"
@@ -50,7 +51,8 @@ class KD(Objective):
         self._causal = causal
         self._responses = [term for term in terms if isinstance(term, Response)]
         self._layered = [term for term in terms if not isinstance(term, Response)]
-        self.extra = extras(self.terms)
+        self._beside = task.beside
+        self.extra = extras([*self.terms, *(task.beside.terms if task.beside else [])])
         self.wants_balance = balanced
         self._scales = dict.fromkeys((term.name for term in terms), 1.0)
         read = read_sites(self.terms, "student")
@@ -62,23 +64,41 @@ class KD(Objective):
         self._teacher = teacher
         self.enrich = teacher.enrich if isinstance(teacher, CachedTeacher) else None
 
+    def begin(self, step: int) -> None:
+        """What is beside the task may depend on the step."""
+        self.task.begin(step)
+
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Valid labels, examples, tokens and pairs of query and key."""
-        return count(batch, self._stacks, self._causal)
+        """Valid labels, examples, tokens and pairs of query and key; what the terms beside the task count."""
+        own = count(batch, self._stacks, self._causal)
+        return own | self._beside.counts(batch) if self._beside else own
 
     def compute(self, model: torch.nn.Module, batch: Batch, totals: Mapping[str, float]) -> LossReport:
         """Forward of both models, then every term in fp32."""
+        if self._beside and self._beside.alone:
+            nothing, raw = self._beside.lead(model, batch, totals)
+            assert self.extra is not None
+            idle = [0.0 * parameter.sum() for parameter in self.extra.parameters()]  # with a gradient, as the model
+            return self._report(torch.stack([nothing, *idle]).sum(), raw)
         seen, weights = self._look(model, batch, totals), self.weights()
         if seen.student.rows is None:
             raw = self._of_examples(seen, batch)
-            loss = torch.stack([weights[name] * value for name, value in raw.items()]).sum()
-        else:
-            names = [TASK, *(term.name for term in self._responses)]
-            loss, raw = self._of_rows(seen, [weights[name] for name in names])
-            layered = self._of_layers(seen)
-            loss = torch.stack([loss, *(weights[name] * value for name, value in layered.items())]).sum()
-            raw |= layered
-        parts = {name: value.detach() for name, value in raw.items()}
+            return self._report(None, raw)
+        names = [TASK, *(term.name for term in self._responses)]
+        loss, of_rows = self._of_rows(seen, [weights[name] for name in names])
+        return self._report(loss, self._of_layers(seen), of_rows)
+
+    def _report(
+        self,
+        loss: torch.Tensor | None,
+        raw: Mapping[str, torch.Tensor],
+        done: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    ) -> LossReport:
+        """`loss` and the weighted sum of `raw`; shares in `done` are in `loss` already."""
+        weights = self.weights()
+        weighted = [weights[name] * value for name, value in raw.items()]
+        loss = torch.stack(weighted if loss is None else [loss, *weighted]).sum()
+        parts = {name: value.detach() for name, value in {**done, **raw}.items()}
         parts |= {f"weighted.{name}": weights[name] * value for name, value in parts.items()}
         return LossReport(loss, parts)
 
@@ -102,7 +122,14 @@ class KD(Objective):
         if self._recorder:
             captured = self._recorder.take()
             student = replace(student, hidden=captured.hidden, attention=captured.attention)
-        return Comparison(student, teacher, Masks(batch, self._stacks), totals)
+        if self._beside:
+            captured = self._beside.take()
+            student = replace(
+                student,
+                hidden={**student.hidden, **captured.hidden},
+                attention={**student.attention, **captured.attention},
+            )
+        return Comparison(student, teacher, Masks(batch, self._stacks), totals, batch)
 
     def _of_examples(self, seen: Comparison, batch: Batch) -> dict[str, torch.Tensor]:
         """Every term of models with one label an example."""
@@ -136,14 +163,18 @@ class KD(Objective):
         return loss, dict(zip(names, sums_K * scale, strict=True))
 
     def _of_layers(self, seen: Comparison) -> dict[str, torch.Tensor]:
-        """The terms that look inside the models."""
+        """The terms that look inside the models, and those beside the task."""
         with torch.autocast(seen.masks.targets.device.type, enabled=False):
-            return {term.name: term.share(seen) for term in self._layered}
+            found = {term.name: term.share(seen) for term in self._layered}
+        return found | self._beside.shares(seen) if self._beside else found
 
     def weights(self) -> dict[str, float]:
-        """The factor of each term in the loss."""
-        listening = {term.name: self.alpha * term.weight * self._scales[term.name] for term in self.terms}
-        return {TASK: 1.0 - self.alpha} | listening
+        """The factor of each term in the loss of the present step."""
+        alone = self._beside is not None and self._beside.alone
+        alpha = 0.0 if alone else self.alpha
+        listening = {term.name: alpha * term.weight * self._scales[term.name] for term in self.terms}
+        told = {TASK: float(not alone)} | (self._beside.weights() if self._beside else {})
+        return {name: (1.0 - self.alpha) * weight for name, weight in told.items()} | listening
 
     def balance(self, norms: Mapping[str, float]) -> str:
         """scale_k = ‖∇ task loss‖ / ‖∇ loss_k‖, so that a weight of 1 means the same pull from every loss."""
@@ -166,11 +197,8 @@ class KD(Objective):
         self.wants_balance = self.wants_balance and not saved["balanced"]
 
 
-def read_sites(terms: Sequence[Term], side: Literal["student", "teacher"]) -> Wanted:
-    """Every place inside one model that some term reads."""
-    index = 0 if side == "student" else 1
-    read = {(pair[index], term.reads_values()) for term in terms for pair in term.sites()}
-    hidden = sorted({site for site, _ in read if isinstance(site, HiddenSite)})
-    attention = sorted({site for site, _ in read if isinstance(site, AttentionSite)})
-    values = frozenset(site for site, with_values in read if with_values and isinstance(site, AttentionSite))
-    return Wanted(tuple(hidden), tuple(attention), values)
+def read_sites(terms: Sequence[Term], side: Side) -> Wanted:
+    """Every place inside one model that some term reads, and at which attentions it reads values."""
+    hidden, attention = sites_of(terms, side)
+    values = sites_of([term for term in terms if term.reads_values()], side)[1]
+    return Wanted(tuple(hidden), tuple(attention), frozenset(values))

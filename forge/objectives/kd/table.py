@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from torch import nn
-
 from forge.config.schema import Loss
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
@@ -66,6 +64,7 @@ class Pairing:
             for side in (self.student, self.teacher)
             for stack in side.values()
             for heads in (stack.heads, stack.kv_heads)
+            if heads
         }
         fitting = [n for n in range(1, min(widths) + 1) if all(width % n == 0 for width in widths)]
         if wanted is None:
@@ -189,9 +188,3 @@ def make_terms(losses: Mapping[str, Loss], pairing: Pairing) -> list[Term]:
 def only_responses(losses: Mapping[str, Loss]) -> bool:
     """Whether the losses look at logits alone, so that any two architectures can be compared."""
     return all(LOSSES[name].family == "response" for name in losses)
-
-
-def extras(terms: list[Term]) -> nn.ModuleDict | None:
-    """All projections of a run by loss, or None where nothing is projected."""
-    found = {term.name: term.projections for term in terms if term.projections is not None}
-    return nn.ModuleDict(found) if found else None

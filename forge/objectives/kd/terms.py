@@ -1,4 +1,4 @@
-"""A loss with its layers, masks and normaliser: what one term of a distillation run adds to a micro-batch.
+"""A loss with its layers, masks and normaliser: what one term of a run adds to a micro-batch.
 
 The losses themselves are pure functions (`losses/`). A term picks what they compare, leaves out what does not count,
 and divides by the *global* number of what does, so that its shares add up however a step was cut.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,19 +21,24 @@ from forge.objectives.kd.losses.self_relation import self_relation
 from forge.objectives.kd.masks import Masks
 from forge.objectives.kd.outputs import Outputs
 from forge.objectives.kd.top_k import TopK
-from forge.tasks.base import IGNORED_LABEL
+from forge.tasks.base import IGNORED_LABEL, Batch
 
+Side = Literal["student", "teacher"]
 Loss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two models say about a micro-batch, what of it counts, and how much counts in the whole step."""
+    """What models say about a micro-batch, what of it counts, and how much counts in the whole step.
+
+    Terms that compare with the data, and not with a teacher, read the batch.
+    """
 
     student: Outputs
     teacher: Outputs
     masks: Masks
     totals: Mapping[str, float]
+    batch: Batch = field(default_factory=dict)
 
 
 class Term(ABC):
@@ -41,14 +46,18 @@ class Term(ABC):
 
     name: str
     weight: float
-    projections: nn.ModuleDict | None = None
+    projections: nn.Module | None = None  # trained along
+
+    def counts(self, batch: Batch) -> dict[str, float]:  # noqa: ARG002
+        """Normalisers of its own that a micro-batch adds, by names of its own."""
+        return {}
 
     @abstractmethod
     def share(self, seen: Comparison) -> Tensor:
         """The unweighted loss, a scalar in fp32."""
 
     def sites(self) -> list[tuple[Any, Any]]:
-        """Pairs of student site and teacher site whose hidden states or projections it reads."""
+        """Pairs of student site and teacher site whose hidden states or projections it reads; None: no such site."""
         return []
 
     def reads_values(self) -> bool:
@@ -72,7 +81,7 @@ class Response(Term):
         assert seen.student.logits is not None
         assert seen.teacher.logits is not None
         total = self.sum(seen.student.logits, seen.teacher.logits, seen.masks.targets)
-        return total / _at_least_one(seen.totals["labels"])
+        return total / at_least_one(seen.totals["labels"])
 
     def sum(self, student_NC: Tensor, teacher_NC: Tensor | TopK, labels_N: Tensor) -> Tensor:
         """The sum over labels that count."""
@@ -121,7 +130,7 @@ class Feature(_Layered):
         if self.projections is not None:
             student_BLD = self.projections[projection_key(mine, its, self.projections)](student_BLD)
         total = _sum(self.loss(student_BLD, seen.teacher.hidden[its]), seen.masks.tokens(mine.stack))
-        return total / _at_least_one(seen.totals[f"{mine.stack}.tokens"])
+        return total / at_least_one(seen.totals[f"{mine.stack}.tokens"])
 
 
 @dataclass
@@ -146,7 +155,7 @@ class Grouped(_Layered):
                 kept = valid_N.nonzero().flatten()
                 mine_ND, its_NE, valid_N = (x.index_select(0, kept) for x in (mine_ND, its_NE, valid_N))
             total = total + self.loss(mine_ND, its_NE, valid_N) * valid_N.sum()
-        return total / _at_least_one(seen.totals["examples" if self.pooled else f"{mine.stack}.tokens"])
+        return total / at_least_one(seen.totals["examples" if self.pooled else f"{mine.stack}.tokens"])
 
     def _rows(self, hidden_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         if not self.pooled:
@@ -169,7 +178,7 @@ class Scores(_Layered):
         )
         average = a_BHQK.shape[1] != b_BHQK.shape[1]
         loss_BQ = score_mse(a_BHQK, b_BHQK, mask_BQK, center=self.center, average_heads=average)
-        return loss_BQ.sum() / _at_least_one(seen.totals[f"{mine.stack}.{mine.kind}.pairs"])
+        return loss_BQ.sum() / at_least_one(seen.totals[f"{mine.stack}.{mine.kind}.pairs"])
 
 
 @dataclass
@@ -192,7 +201,7 @@ class Attention(_Layered):
         if self.value_heads and mine.kind == "self":
             a_BKE, b_BKE = seen.student.attention[mine].v_BKE, seen.teacher.attention[its].v_BKE
             loss_BQ = loss_BQ + self_relation(a_BKE, b_BKE, mask_BQK, relation_heads=self.value_heads)
-        return loss_BQ.sum() / _at_least_one(seen.totals[f"{mine.stack}.tokens"])
+        return loss_BQ.sum() / at_least_one(seen.totals[f"{mine.stack}.tokens"])
 
 
 @dataclass
@@ -215,7 +224,7 @@ class Relation(_Layered):
             self_relation(x, y, mask_BQK, relation_heads=self.heads).sum()
             for x, y in ((a.q_BQD, b.q_BQD), (a.k_BKE, b.k_BKE), (a.v_BKE, b.v_BKE))
         ]
-        return torch.stack(losses).sum() / _at_least_one(seen.totals[f"{mine.stack}.tokens"])
+        return torch.stack(losses).sum() / at_least_one(seen.totals[f"{mine.stack}.tokens"])
 
 
 def projection_key(mine: HiddenSite, its: HiddenSite, projections: nn.ModuleDict | None = None) -> str:
@@ -224,9 +233,23 @@ def projection_key(mine: HiddenSite, its: HiddenSite, projections: nn.ModuleDict
     return shared if projections is not None and shared in projections else f"{mine.stack}-{mine.layer}-to-{its.layer}"
 
 
+def extras(terms: Sequence[Term]) -> nn.ModuleDict | None:
+    """What the terms of a run train along, by term, or None."""
+    found = {term.name: term.projections for term in terms if term.projections is not None}
+    return nn.ModuleDict(found) if found else None
+
+
+def sites_of(terms: Sequence[Term], side: Side) -> tuple[list[HiddenSite], list[AttentionSite]]:
+    """Every place inside one model that some term reads."""
+    read = {pair[("student", "teacher").index(side)] for term in terms for pair in term.sites()}
+    hidden = sorted(site for site in read if isinstance(site, HiddenSite))
+    return hidden, sorted(site for site in read if isinstance(site, AttentionSite))
+
+
 def _sum(loss: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, loss, 0.0).sum()
 
 
-def _at_least_one(total: float) -> float:
+def at_least_one(total: float) -> float:
+    """A normaliser to divide by."""
     return max(total, 1.0)

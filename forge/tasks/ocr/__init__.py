@@ -1,0 +1,1 @@
+"""Reading pages: an image of a page becomes its text."""
