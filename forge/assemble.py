@@ -164,17 +164,15 @@ def prepare_run(
     if checkpoint:
         source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
     built = build(Site(found, source, wanted, accelerator))
-    about, data, teaching = {"config": found.digest, "versions": versions()}, built.data, None
+    about, data, student = {"config": found.digest, "versions": versions()}, built.data, _student(built)
+    teacher = rewritten = teaching = None
     if found.teacher:
-        student = _student(built)
         teacher, rewritten = find_teacher(settings, found.teacher, student, accelerator)
         data = replace(data, train=rewritten.train) if rewritten else data
-        assert data.train is not None
-        batches = _batch_plan(settings, data.train, accelerator.num_processes)
+    assert data.train is not None
+    batches = _batch_plan(settings, data.train, accelerator.num_processes)
+    if teacher:
         teaching = prepare_teaching(teacher, student, batches, total_steps(settings, batches), filling, rewritten)
-    else:
-        assert data.train is not None
-        batches = _batch_plan(settings, data.train, accelerator.num_processes)
     objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head)
     parts = Parts(
         settings,

@@ -143,9 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--private", action="store_true", help="make the pushed repository private")
     for made in (evaluate, predict, export):
         made.add_argument("--run", dest="run_dir", required=made is not evaluate, metavar="R", help="a run directory")
-        made.add_argument(
-            "--checkpoint", default="best", metavar="N", help="best, last, average, or a step (default: best)"
-        )
+        made.add_argument("--checkpoint", default="best", metavar="N", help="best (the default), last, average, a step")
     return parser
 
 

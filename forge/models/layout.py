@@ -100,15 +100,7 @@ _QWEN3 = {
         "layers", {"self": "self_attn"}, _BART_NAMES, norms=("q_norm", "k_norm"), causal=True, rotary="rotary_emb"
     )
 }
-_TROCR = {
-    "decoder": Plan(
-        "decoder.layers",
-        {"self": "self_attn", "cross": "encoder_attn"},
-        _BART_NAMES,
-        heads="decoder_attention_heads",
-        causal=True,
-    )
-}
+_TROCR = {"decoder": _BART["decoder"]}
 _VIT = {"encoder": Plan("layers", {"self": "attention"}, _BART_NAMES)}
 _IMAGE_TO_TEXT = "vision-encoder-decoder"  # two models of their own types in one
 COVERED: Mapping[str, Mapping[str, Plan]] = {
