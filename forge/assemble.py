@@ -173,7 +173,7 @@ def prepare_run(
     batches = _batch_plan(settings, data.train, accelerator.num_processes)
     if teacher:
         teaching = prepare_teaching(teacher, student, batches, total_steps(settings, batches), filling, rewritten)
-    objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head)
+    objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head, built.beside)
     parts = Parts(
         settings,
         built.task,
@@ -193,7 +193,7 @@ def prepare_run(
 
 def _student(built: Built) -> Student:
     language = built.facts.get("languages", [None])[0]
-    return Student(built.model, built.task, built.data, built.again, built.head, language)
+    return Student(built.model, built.task, built.data, built.again, built.head, language, built.beside)
 
 
 def quiet_libraries() -> None:

@@ -14,10 +14,11 @@ from forge.core.assets import EMBEDDED_PREFIX, SMOKE_STEPS, Asset, Policy, Wante
 from forge.core.errors import ConfigError, Problem, UserError
 from forge.runs.run_dir import RunDirectory, run_path
 
-EMBEDDED_DATA = {"classification": "embedded/nli", "translation": "embedded/en_fr"}
+EMBEDDED_DATA = {"classification": "embedded/nli", "translation": "embedded/en_fr", "ocr": "embedded/pages"}
 FIGURES = {
     "classification": ("accuracy", "macro_f1", "loss", "ece"),
     "translation": ("bleu", "chrf", "ter", "loss"),
+    "ocr": ("cer", "wer", "edit_similarity", "nid", "loss"),
 }
 
 
@@ -118,7 +119,7 @@ def _data_problems(resolved: ResolvedConfig) -> Iterator[Problem]:
     for key, reference in _split_files(data):
         for file in two_files(reference) or [reference]:
             path = Path(file).expanduser()
-            if not path.is_file():
+            if not (path.is_file() or (resolved.settings.task == "ocr" and path.is_dir())):
                 yield _problem(resolved, key, f"{key}: no such file: {file} (looked at {path.absolute()})")
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.models.head import Head
+from forge.objectives.auxiliary import Auxiliary
 from forge.preflight import Preflight
 from forge.tasks.base import Task, TaskData
 
@@ -44,3 +45,4 @@ class Built:
     head: Head | None = None  # of a model that writes text, where its logits can be made a few at a time
     header: Sequence[str] = ()
     notices: Sequence[str] = field(default=())
+    beside: Auxiliary | None = None  # losses on what the data says beyond labels

@@ -19,6 +19,7 @@ from forge.runs.run_dir import RunDirectory
 from forge.tasks.parallel.given import read_given
 from forge.tasks.sources import Table
 from forge.tasks.text_lines import Extra, figures_of
+from forge.tasks.written import mean_loss
 from forge.train.evaluate import infer
 
 CHANGED = "its figures would be of other examples; --data measures on what is there now"
@@ -94,8 +95,7 @@ def translate_table(loaded: Translator, table: Table, limit: int | None) -> Hypo
     outputs = infer(loaded.accelerator, loaded.task.thorough(), loaded.model, encoded, loaded.batch_size)
     # A line feed inside a translation would shift all lines below it of a file.
     texts = [" ".join(text.split("\n")) for text in loaded.task.texts([one.ids for one in outputs])]
-    loss = sum(one.nll for one in outputs) / max(1, sum(one.tokens for one in outputs))
-    return Hypotheses(encoded["source"][:], encoded["target"][:], texts, loss)
+    return Hypotheses(encoded["source"][:], encoded["target"][:], texts, mean_loss(outputs))
 
 
 def figures(made: Hypotheses, extra: Extra) -> dict[str, Any]:

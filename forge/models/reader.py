@@ -47,8 +47,13 @@ EMBEDDED_READERS: Mapping[str, ReaderShape] = MappingProxyType(
 """2.8 and 1.0 million parameters. A learning rate of 2.5e-3 to 3e-3 after 100 steps of warm-up suits both."""
 
 
-def build_reader_config(name: str, characters: Characters, max_length: int = 512) -> VisionEncoderDecoderConfig:
-    """The config of an embedded reader; `max_length` is the longest text in characters, its end included."""
+def build_reader_config(
+    name: str, characters: Characters, max_length: int = 512, sheet: tuple[int, int] | None = None
+) -> VisionEncoderDecoderConfig:
+    """The config of an embedded reader; `max_length` is the longest text in characters, its end included.
+
+    `sheet` is height and width in pixels of the pages that it will see, noted for who uses it later.
+    """
     if name not in EMBEDDED_READERS:
         raise ValueError(f"no embedded reader {name!r}: choose one of {', '.join(EMBEDDED_READERS)}")
     shape = EMBEDDED_READERS[name]
@@ -73,12 +78,14 @@ def build_reader_config(name: str, characters: Characters, max_length: int = 512
         add_cross_attention=True,
         **special,
     )
-    encoder = PageEncoderConfig(hidden_size=shape.width)
+    encoder = PageEncoderConfig(hidden_size=shape.width, image_size=list(sheet) if sheet else None)
     return VisionEncoderDecoderConfig(encoder=encoder.to_dict(), decoder=decoder.to_dict(), **special)
 
 
-def build_reader(name: str, characters: Characters, seed: int, max_length: int = 512) -> PreTrainedModel:
+def build_reader(
+    name: str, characters: Characters, seed: int, max_length: int = 512, sheet: tuple[int, int] | None = None
+) -> PreTrainedModel:
     """An embedded reader in fp32, its weights drawn from `seed` alone."""
     torch.manual_seed(derive_seed(seed, "init"))
-    model: PreTrainedModel = VisionEncoderDecoderModel(build_reader_config(name, characters, max_length))
+    model: PreTrainedModel = VisionEncoderDecoderModel(build_reader_config(name, characters, max_length, sheet))
     return model

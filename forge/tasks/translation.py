@@ -1,11 +1,11 @@
 """Translation: pairs of texts encoded, collated for teacher forcing, translated, scored.
 
-Shape letters: B examples, S source tokens, T target tokens, V tokens of the vocabulary.
+Shape letters: B examples, S source tokens, T target tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,23 +16,12 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from forge.core.hashing import digest
-from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side, forward
+from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side
 from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, encoded_mark, list_lengths, pad, tokenizer_mark
 from forge.tasks.metrics.translation import TER_WORD_PAIRS, score_translations
+from forge.tasks.written import Write, Written, infer_written, mean_loss
 
 SAMPLES = 10  # translations that a report shows
-
-Write = Callable[[Any, Batch], list[list[int]]]
-"""Token ids of a translation for each example of a batch."""
-
-
-@dataclass(frozen=True)
-class Translated:
-    """What a model made of one example."""
-
-    ids: list[int]
-    nll: float  # of the reference, in nats
-    tokens: int  # of the reference
 
 
 @dataclass(frozen=True)
@@ -102,26 +91,20 @@ class TranslationTask:
 
     def infer(self, model: torch.nn.Module, batch: Batch) -> list[Any]:
         """A translation of each example, and how likely the model holds the reference to be."""
-        nll_B, tokens_B = [0.0] * len(batch["input_ids"]), [0] * len(batch["input_ids"])
-        if "labels" in batch:
-            nll_B = _nll(forward(model, batch).logits, batch["labels"]).tolist()
-            tokens_B = (batch["labels"] != IGNORED_LABEL).sum(1).tolist()
-        written = self.write(model, batch)
-        return [Translated(*one) for one in zip(written, nll_B, tokens_B, strict=True)]
+        return list(infer_written(model, batch, self.write))
 
     def score(self, outputs: Iterable[Any], data: Dataset) -> Scores:
         """BLEU, chrF++ and length ratio of the translations; loss, the mean nats a token, of the references."""
-        made: list[Translated] = list(outputs)
+        made: list[Written] = list(outputs)
         hypotheses = self.texts([one.ids for one in made])
         references, sources = data["target"][: len(made)], data["source"][: len(made)]
         scores = score_translations(hypotheses, references, self.target_language, self.ter_word_pairs)
-        loss = sum(one.nll for one in made) / max(1, sum(one.tokens for one in made))
         shown = [
             {"source": source, "reference": reference, "translation": hypothesis}
             for source, reference, hypothesis in zip(sources, references, hypotheses, strict=True)
         ]
         detail = dict(scores.detail) | {"examples": len(made), "samples": shown[:SAMPLES]}
-        return Scores(dict(scores.figures) | {"loss": loss}, detail)
+        return Scores(dict(scores.figures) | {"loss": mean_loss(made)}, detail)
 
     def _encode_targets(self, targets: Sequence[str]) -> list[list[int]]:
         encoded: list[list[int]] = self.tokenizer(
@@ -132,12 +115,3 @@ class TranslationTask:
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Token ids as text, without special tokens."""
         return [str(text).strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-
-def _nll(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
-    """nll_B = −Σ_t log p(label_t), in nats, in fp32, an example at a time: no copy of all logits is made."""
-    totals = [
-        torch.nn.functional.cross_entropy(logits_TV.float(), labels_T, ignore_index=IGNORED_LABEL, reduction="sum")
-        for logits_TV, labels_T in zip(logits_BTV, labels_BT, strict=True)
-    ]
-    return torch.stack(totals)

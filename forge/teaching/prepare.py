@@ -74,7 +74,7 @@ def prepare_teaching(
     """
     settings = found.settings
     losses = settings.distill.losses()
-    sft = SFT(settings.train.label_smoothing, student.head)
+    sft = SFT(settings.train.label_smoothing, student.head, student.beside)
     if not losses:
         assert rewritten
         header = f"teacher: {found.asset.describe()}; losses: the task's, on its texts"

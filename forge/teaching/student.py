@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from forge.models.head import Head
+from forge.objectives.auxiliary import Auxiliary
 from forge.tasks.base import Task, TaskData
 
 
@@ -22,3 +23,4 @@ class Student:
     encode: Callable[[Any], TaskData]  # the same splits with another tokenizer
     head: Head | None = None
     source_language: str | None = None  # of a translation
+    beside: Auxiliary | None = None  # losses on what the data says beyond labels

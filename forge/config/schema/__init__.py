@@ -12,6 +12,7 @@ from forge.config.schema.data import Columns, Data, Embedded
 from forge.config.schema.distill import LOSS_NAMES, Distill, Loss
 from forge.config.schema.generate import Generate
 from forge.config.schema.model import Build, Model
+from forge.config.schema.pages import Glyphs, Pages
 from forge.config.schema.parallel import Clean, Cut, Languages, two_files
 from forge.config.schema.run import Checkpoint, Evaluate, Log, Run
 from forge.config.schema.teacher import Teacher
@@ -29,10 +30,12 @@ __all__ = [
     "Embedded",
     "Evaluate",
     "Generate",
+    "Glyphs",
     "Languages",
     "Log",
     "Loss",
     "Model",
+    "Pages",
     "Run",
     "Section",
     "Settings",
@@ -44,8 +47,9 @@ __all__ = [
 class Settings(Section):
     """One experiment."""
 
-    task: Literal["classification", "translation"]
-    """The problem: `classification` of one text or a pair, or `translation` of a text into another language."""
+    task: Literal["classification", "translation", "ocr"]
+    """The problem: `classification` of one text or a pair, `translation` of a text into another language, or `ocr`, the
+    Markdown of a page."""
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Weight of the teacher: 0.0 is supervised fine-tuning on the labels alone, above it is distillation."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 1
@@ -61,6 +65,8 @@ class Settings(Section):
     """Which network it learns from, when `alpha` is above 0."""
     distill: Distill = Distill()
     """What it learns from the teacher, and how the two are compared."""
+    glyphs: Glyphs = Glyphs()
+    """What a page reader learns of where characters are."""
     train: Train = Train()
     """How it is trained."""
     generate: Generate = Generate()
@@ -76,37 +82,50 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _metric_of_the_task(self) -> Settings:
-        if self.task == "translation" and "metric" not in self.evaluate.model_fields_set:
-            chosen = self.evaluate.model_copy(update={"metric": "bleu"})
+        if self.task in MAIN_FIGURE and "metric" not in self.evaluate.model_fields_set:
+            chosen = self.evaluate.model_copy(update={"metric": MAIN_FIGURE[self.task]})
             object.__setattr__(self, "evaluate", chosen)  # a section is frozen once it is made, and this is still that
         return self
 
     @model_validator(mode="after")
     def _data_fits_the_task(self) -> Settings:
-        if problem := _foreign_to(self.task, self.data):
+        if problem := _foreign_to(self.task, self.data) or _parallel_text(self.task, self.data):
             raise ValueError(problem)
+        if self.task != "ocr" and self.glyphs.wanted:
+            raise ValueError(f"glyphs is set, but task: {self.task} has no pages")
         return self
 
 
-PARALLEL_ONLY = ("languages", "clean", "cut", "max_target_length")
+MAIN_FIGURE = {"translation": "bleu", "ocr": "cer"}
+"""What `evaluate.metric` is unless set; a classification's is its default."""
+LABELLED_KEYS = ("labels", "columns.text", "columns.text_pair", "columns.label")
+PARALLEL_KEYS = ("languages", "clean", "columns.source", "columns.target")
+PAGE_KEYS = ("pages", "columns.page", "columns.markdown", "columns.document", "embedded.preset")
+FOREIGN = {
+    "classification": (*PARALLEL_KEYS, *PAGE_KEYS, "cut", "max_target_length"),
+    "translation": (*LABELLED_KEYS, *PAGE_KEYS),
+    "ocr": (*LABELLED_KEYS, *PARALLEL_KEYS),
+}
 
 
 def _foreign_to(task: str, data: Data) -> str:
     """What `data` says that only another task reads, or nothing."""
     default = Data()
-    if task == "translation":
-        keys = ["labels", "columns.text", "columns.text_pair", "columns.label"]
-        return next(
-            (f"data.{key} is set, but task: translation has none" for key in keys if _differ(data, default, key)), ""
-        )
-    for key, reference in data.references():
+    key = next((key for key in FOREIGN[task] if _differ(data, default, key)), "")
+    if not key:
+        return ""
+    if task == "translation" and key in LABELLED_KEYS:
+        return f"data.{key} is set, but task: translation has none"
+    reads = [other for other in FOREIGN if key not in FOREIGN[other]]
+    return f"data.{key} is set, but only task: {' and '.join(reads)} reads it"
+
+
+def _parallel_text(task: str, data: Data) -> str:
+    for key, reference in data.references() if task != "translation" else ():
         is_tmx = not data.name and reference.lower().removesuffix(".gz").endswith(".tmx")
         if two_files(reference) or is_tmx:
             return f"{key} is parallel text ({reference}), which only task: translation reads"
-    keys = [*PARALLEL_ONLY, "columns.source", "columns.target"]
-    return next(
-        (f"data.{key} is set, but only task: translation reads it" for key in keys if _differ(data, default, key)), ""
-    )
+    return ""
 
 
 def _differ(data: Data, default: Data, key: str) -> bool:

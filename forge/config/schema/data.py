@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from forge.config.schema._base import Section
+from forge.config.schema.pages import Pages
 from forge.config.schema.parallel import Clean, Cut, Languages, language_in, languages_of, primary_tag, two_files
 
 
@@ -23,15 +24,23 @@ class Columns(Section):
     """Column of the text to translate; a dotted path reaches into nested columns: `translation.en`."""
     target: str = "target"
     """Column of its translation; dotted as the source."""
+    page: str = "page"
+    """Column of a page: the path of an image or a PDF (with a column `number`, the page's), or an image itself."""
+    markdown: str = "markdown"
+    """Column of the page's Markdown."""
+    document: str = "document"
+    """Column that says which document a page is of, where there is one; else its file is."""
 
 
 class Embedded(Section):
     """The procedural data set that Forge carries; unused with any other."""
 
     train_size: Annotated[int, Field(ge=8, le=1_000_000)] = 20_000
-    """Training examples to generate; validation and test have 2,000 each."""
+    """Training examples to generate; validation and test have 2,000 each, of pages 400."""
     difficulty: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Share of examples that need several steps of reasoning or set a trap."""
+    preset: Literal["line", "lines", "markdown", "a4"] = "lines"
+    """Kind of embedded page: one line, 1 to 3 lines, a small page of Markdown, a sheet of A4."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the generator, apart from the run's own: all runs see the same data."""
 
@@ -47,7 +56,8 @@ class Data(Section):
     """Git revision of the hub data set; pins it."""
     train: str | None = None
     """Training split, or a .jsonl, .csv, .tsv or .parquet file. Parallel text may also be a .tmx file, or two files
-    with a line for each other: `train.{en,fr}`, the source first; both may end in .gz."""
+    with a line for each other: `train.{en,fr}`, the source first; both may end in .gz. Pages may also be a directory of
+    them, `a.pdf` or `a.png` with its `a.md` beside it."""
     validation: str | dict[str, str] | None = None
     """Validation split or file, or several by name (`{matched: …, mismatched: …}`), each reported apart;
     the first one chooses the best checkpoint."""
@@ -60,13 +70,15 @@ class Data(Section):
     max_length: Annotated[int, Field(ge=4, le=1_000_000)] = 128
     """Longest input in tokens; longer texts are truncated, the longer of a pair first."""
     max_target_length: Annotated[int, Field(ge=4, le=1_000_000)] | None = None
-    """Longest translation in tokens; null takes `data.max_length`."""
+    """Longest translation, or Markdown of a page, in tokens; null takes `data.max_length`."""
     languages: Languages = Languages()
     """Which languages a translation goes from and to."""
     clean: Clean = Clean()
     """Which pairs of parallel text are left out of training."""
     cut: Cut = Cut()
-    """Evaluation splits to cut from parallel text that has none."""
+    """Evaluation splits to cut from parallel text, or pages, that have none."""
+    pages: Pages = Pages()
+    """How pages become images."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
     """Use only the first so many training examples; null uses all."""
     embedded: Embedded = Embedded()

@@ -47,14 +47,15 @@ class Clean(Section):
 
 
 class Cut(Section):
-    """Evaluation splits cut from a data set that has only a training split: the end of it, in its own order. Training
-    pairs with a side that equals one of an evaluation pair, or nearly, are then left out.
+    """Evaluation splits cut from a data set that has only a training split: the end of it, in its own order; of pages
+    whole documents, whichever a hash of their names chooses. Training pairs with a side that equals one of an
+    evaluation pair, or nearly, and such pages, are then left out.
     """
 
     validation: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Pairs of the validation split; they come before those of the test split. Null cuts none."""
+    """Pairs (or pages) of the validation split; they come before those of the test split. Null cuts none."""
     test: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Pairs of the test split, the last ones. Null cuts none."""
+    """Pairs (or pages) of the test split, the last ones. Null cuts none."""
 
 
 def two_files(reference: str) -> tuple[str, str] | None:

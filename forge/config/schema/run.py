@@ -18,8 +18,11 @@ class Evaluate(Section):
     """Steps between evaluations; null measures only at the end. The end is always measured."""
     batch_size: Positive = 128
     """Examples per forward pass and device."""
-    metric: Literal["accuracy", "macro_f1", "loss", "ece", "bleu", "chrf", "ter"] = "accuracy"
-    """Figure of the first validation split that chooses the best checkpoint; a translation's is `bleu` unless set.
+    metric: Literal[
+        "accuracy", "macro_f1", "loss", "ece", "bleu", "chrf", "ter", "cer", "wer", "edit_similarity", "nid"
+    ] = "accuracy"
+    """Figure of the first validation split that chooses the best checkpoint; a translation's is `bleu`, a page's `cer`
+    unless set.
     `ter` is then computed however long the texts are, which takes hours for pages."""
     patience: Positive | None = None
     """Stop early after so many evaluations without improvement; null never stops early."""

@@ -1,0 +1,136 @@
+"""OCR: pages → characters or a processor, and a model → splits ready to collate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from forge.building.base import Built, Site
+from forge.config.schema import Glyphs, Model, Settings
+from forge.core.errors import UserError
+from forge.core.hashing import derive_seed
+from forge.models.capture import AttentionSite, HiddenSite, layout
+from forge.models.generate import Decoding, write
+from forge.models.head import find_head
+from forge.models.image_text import is_sheet_reader, load_sheet_reader, peek_reader, sheet_of
+from forge.models.load import load_tokenizer, tokenizer_files
+from forge.models.seq2seq import start_token
+from forge.objectives.auxiliary import Auxiliary
+from forge.objectives.glyphs import CellCharacters, GuidedAttention, make_cell_head
+from forge.tasks.base import TaskData
+from forge.tasks.ocr.characters import character_tokenizer
+from forge.tasks.ocr.glyphs import Grid
+from forge.tasks.ocr.read import PageSplits, read_page_splits
+from forge.tasks.ocr.sheet import Sheet
+from forge.tasks.ocr.task import OcrTask
+from forge.tasks.sources import Table
+from forge.train.shards import is_sharding
+from forge.train.zero import zero_stage
+
+
+def build_ocr(site: Site) -> Built:
+    """Raises UserError for pages or a model that do not go together."""
+    with site.accelerator.main_process_first():  # it renders the pages that the others then find
+        splits = read_page_splits(site.settings.data, site.found.data)
+    assert splits.train is not None
+    config = peek_reader(site.source, site.wanted)
+    if is_sheet_reader(config):
+        return _sheet_reader(site, splits, config)
+    raise UserError("model.name: only embedded readers are trained as yet")
+
+
+def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | None) -> Built:
+    settings = site.settings
+    tokenizer = _characters(site, splits)
+    sheet = settings.data.pages.canvas or sheet_of(config) or splits.sheet
+    model = load_sheet_reader(site.source, site.wanted, tokenizer, settings.seed, most_labels(settings), sheet)
+    task = sheet_task(settings, model, tokenizer, sheet, settings.glyphs.wanted)
+
+    def again(task: OcrTask) -> TaskData:
+        return encode_splits(task, splits, site)
+
+    cut_up = is_sharding(site.accelerator) or zero_stage(site.accelerator) or settings.train.compile
+    return Built(
+        task,
+        again(task),
+        model,
+        tokenizer_files(site.source, site.wanted, tokenizer),
+        {"sheet": list(sheet)},
+        again,
+        None if cut_up else find_head(model),
+        [f"pages: {sheet[0]} × {sheet[1]} pixels, {len(tokenizer)} characters"],
+        list(splits.notices),
+        _beside(settings.glyphs, model, task, settings.seed) if settings.glyphs.wanted else None,
+    )
+
+
+def sheet_task(
+    settings: Settings,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sheet: tuple[int, int],
+    places: bool = False,
+) -> OcrTask:
+    """The task for an embedded reader."""
+    asked: Any = model
+    longest = min(most_labels(settings), asked.config.decoder.max_position_embeddings)
+    form = Sheet(tokenizer, Grid(sheet), longest, start_token(model), places)
+    chosen = settings.generate
+    best = Decoding(chosen.beams, min(chosen.max_length or longest, longest - 1), chosen.length_penalty)
+    quick = replace(best, beams=chosen.beams_while_training)
+    return OcrTask(form, partial(write, decoding=quick), partial(write, decoding=best))
+
+
+def most_labels(settings: Settings) -> int:
+    """Longest Markdown in tokens, its end included."""
+    return settings.data.max_target_length or settings.data.max_length
+
+
+def encode_splits(task: OcrTask, splits: PageSplits, site: Site) -> TaskData:
+    """Encode every split."""
+    evaluated = site.settings.evaluate.max_examples
+    train = _encode(task, splits.train, site.settings.data.max_train_examples) if splits.train else None
+    validation = {name: _encode(task, table, evaluated) for name, table in splits.validation.items()}
+    test = {name: _encode(task, table, evaluated) for name, table in splits.test.items()}
+    return TaskData(train, validation, test, splits.fingerprints)
+
+
+def _encode(task: OcrTask, table: Table, limit: int | None) -> Any:
+    rows = table.rows.select(range(min(limit, len(table.rows)))) if limit else table.rows
+    return task.encode(rows)
+
+
+def _characters(site: Site, splits: PageSplits) -> PreTrainedTokenizerBase:
+    """The reader's own; a student that is made from nothing takes its teacher's, so that the two write alike."""
+    source, wanted, teacher, chosen = site.source, site.wanted, site.found.teacher, site.settings.teacher
+    if source.source != "embedded" or wanted.tokenizer:
+        return load_tokenizer(source, wanted, [])
+    if teacher and teacher.source != "embedded":
+        its = Model(name=teacher.location, revision=chosen.revision)
+        return load_tokenizer(teacher, its, [], "teacher.name")
+    assert splits.train is not None
+    texts = splits.train.rows["markdown"] if "markdown" in splits.train.rows.column_names else []
+    return character_tokenizer(texts, most_labels(site.settings))
+
+
+def _beside(chosen: Glyphs, model: PreTrainedModel, task: OcrTask, seed: int) -> Auxiliary:
+    """The losses on where characters are."""
+    form, stacks, asked = task.form, layout(model), model.config
+    assert isinstance(form, Sheet)
+    if set(stacks) != {"encoder", "decoder"}:
+        raise UserError("glyphs: only embedded readers learn where characters are; take it out")
+    terms: list[Any] = []
+    if chosen.cells:
+        width, drawn = stacks["encoder"].width, derive_seed(seed, "glyphs")
+        head = make_cell_head(width, form.grid.sub_cells, asked.decoder.vocab_size, drawn)
+        site = HiddenSite("encoder", stacks["encoder"].depth)
+        terms.append(
+            CellCharacters("cells", chosen.cells, site, head, int(form.tokenizer.pad_token_id), chosen.blank_weight)
+        )
+    if chosen.attention:
+        last = AttentionSite("decoder", "cross", stacks["decoder"].depth)
+        terms.append(GuidedAttention("attention", chosen.attention, last, form.grid.cell[1], chosen.reach))
+    return Auxiliary(terms, model, chosen.alone_steps)

@@ -1,0 +1,88 @@
+"""Models that write what an image says: an embedded page reader, or one from a directory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForImageTextToText,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    VisionEncoderDecoderModel,
+)
+
+from forge.config.schema import Model
+from forge.core.assets import Asset
+from forge.core.errors import UserError
+from forge.core.hashing import derive_seed
+from forge.models.identity import architecture_of
+from forge.models.load import load_weights, peek, set_dropout
+from forge.models.page_encoder import PageEncoderConfig
+from forge.models.reader import EMBEDDED_READERS, Characters, build_reader, build_reader_config
+
+
+def peek_reader(asset: Asset, settings: Model, key: str = "model.name") -> PretrainedConfig | None:
+    """The model's configuration without its weights; None for an embedded reader, which is built to fit."""
+    if asset.source == "built":
+        raise UserError(f"{key}: there is no {asset.location} for pages; embedded are {', '.join(EMBEDDED_READERS)}")
+    if asset.source == "embedded":
+        if asset.location not in EMBEDDED_READERS:
+            raise UserError(f"{key}: there is no {asset.location}; embedded are {', '.join(EMBEDDED_READERS)}")
+        return None
+    return peek(asset, settings, key)
+
+
+def is_sheet_reader(config: PretrainedConfig | None) -> bool:
+    """Whether it is an embedded reader, or was one before it was trained: pages on a sheet, characters as tokens."""
+    return config is None or isinstance(getattr(config, "encoder", None), PageEncoderConfig)
+
+
+def sheet_of(config: PretrainedConfig | None) -> tuple[int, int] | None:
+    """Height and width in pixels of the sheet that a trained reader knows."""
+    size = getattr(getattr(config, "encoder", None), "image_size", None)
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) and len(size) == 2 else None
+
+
+def load_sheet_reader(
+    asset: Asset,
+    settings: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    most: int,
+    sheet: tuple[int, int],
+    key: str = "model.name",
+) -> PreTrainedModel:
+    """An embedded reader in fp32: new weights drawn from `seed` alone, or those of a directory. Raises UserError."""
+    config = peek_reader(asset, settings, key)
+    if config is None:
+        return build_reader(asset.location, characters_of(tokenizer), seed, most, sheet)
+    set_dropout(config, settings.dropout)
+    if settings.init == "random":
+        torch.manual_seed(derive_seed(seed, "init"))
+        drawn: PreTrainedModel = VisionEncoderDecoderModel(config)
+        return drawn
+    model = load_weights(AutoModelForImageTextToText, asset, config, settings, key)
+    if len(tokenizer) > model.config.decoder.vocab_size:
+        raise UserError(
+            f"model.tokenizer: has {len(tokenizer):,} characters, {key} ({asset.asked}) writes "
+            f"{model.config.decoder.vocab_size:,}; take the model's own"
+        )
+    return model
+
+
+def reader_architecture(
+    asset: Asset, settings: Model, tokenizer: PreTrainedTokenizerBase, most: int, key: str
+) -> nn.Module:
+    """The network without memory for its weights, to ask it about its layers."""
+    config: Any = peek_reader(asset, settings, key)
+    if config is None:
+        config = build_reader_config(asset.location, characters_of(tokenizer), most)
+    return architecture_of(AutoModelForImageTextToText, config, settings.trust_remote_code)
+
+
+def characters_of(tokenizer: PreTrainedTokenizerBase) -> Characters:
+    """What a reader with this tokenizer writes."""
+    return Characters(len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
