@@ -16,7 +16,7 @@ from forge.models.head import find_head
 from forge.models.identity import architecture_of
 from forge.models.layout import layout
 from forge.models.load import set_dropout
-from forge.models.page_encoder import BandNorm, PageEncoder, PageEncoderConfig, positions
+from forge.models.page_encoder import BandNorm, PageEncoder, PageEncoderConfig, _Banded, positions
 from forge.models.reader import EMBEDDED_READERS, Characters, build_reader, build_reader_config
 
 CHARACTERS = Characters(90)
@@ -164,6 +164,20 @@ def test_a_band_has_mean_zero_and_variance_one() -> None:
         if row in {0, 4}:  # a band at the edge is as wide as there are rows
             assert band.shape[-1] == 80
         torch.testing.assert_close(found[:, :, row], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_gradient_of_a_band_is_that_of_its_definition_however_often_it_is_asked_for() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 7, 5, dtype=torch.float64, requires_grad=True)
+    weight, bias = (torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+
+    def banded(*of: torch.Tensor) -> torch.Tensor:
+        return _Banded.apply(*of, 2)
+
+    assert torch.autograd.gradcheck(banded, (x, weight, bias))
+    y = banded(x, weight, bias).square().sum()
+    first, second = (torch.autograd.grad(y, x, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_a_blank_page_is_finite_and_has_finite_gradients() -> None:
