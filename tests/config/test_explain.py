@@ -123,7 +123,7 @@ def test_every_key_can_be_explained(valid, name):
 
 def test_explain_without_a_configuration():
     assert explain("task").splitlines()[-2:] == [
-        "  type:     classification or translation",
+        "  type:     classification, translation or ocr",
         "  default:  none, it must be set",
     ]
     assert "max_steps" in explain("train")

@@ -117,7 +117,7 @@ def _foreign_to(task: str, data: Data) -> str:
     if task == "translation" and key in LABELLED_KEYS:
         return f"data.{key} is set, but task: translation has none"
     reads = [other for other in FOREIGN if key not in FOREIGN[other]]
-    return f"data.{key} is set, but only task: {' and '.join(reads)} reads it"
+    return f"data.{key} is set, but only task: {' or '.join(reads)} reads it"
 
 
 def _parallel_text(task: str, data: Data) -> str:
