@@ -37,6 +37,7 @@ class Objective(ABC):
     extra_learning_rate: float | None = None  # None: that of the model
     enrich: Enrich | None = None
     norms_every: int | None = None  # steps between two measurements of each term's gradient norm
+    restarts_at = 0  # the step at which something begins to learn, and the learning rate's schedule begins anew
     wants_balance = False  # whether `balance` is to be called before step 1
 
     def begin(self, step: int) -> None:  # noqa: B027  most are the same at every step

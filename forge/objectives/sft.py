@@ -28,6 +28,7 @@ class SFT(Objective):
     def __init__(self, label_smoothing: float = 0.0, head: Head | None = None, beside: Auxiliary | None = None) -> None:
         self.label_smoothing, self.head, self.beside = label_smoothing, head, beside
         self.extra = beside.extra if beside else None
+        self.restarts_at = beside.alone_steps if beside else 0
 
     def begin(self, step: int) -> None:
         """What is beside may depend on the step."""

@@ -108,7 +108,7 @@ class Trainer:
             counted = self.updater.count(batches, self._asked())
             if counted.stop:
                 raise self._leave()
-            rate = learning_rate(self.settings.train, state.step, self.total_steps)
+            rate = learning_rate(self.settings.train, state.step, self.total_steps, self.parts.objective.restarts_at)
             norms = self._norms_if_due(batches, counted)
             result = self.updater.update(batches, counted, state.step, rate)
             state.step += 1

@@ -50,12 +50,18 @@ def warmup_steps(settings: Train, total_steps: int) -> int:
     return math.ceil(settings.warmup_ratio * total_steps)
 
 
-def learning_rate(settings: Train, step: int, total_steps: int) -> float:
+def learning_rate(settings: Train, step: int, total_steps: int, restarts_at: int = 0) -> float:
     """Learning rate of update number `step`, counted from 0.
 
     Warm-up rises linearly from 1/(w+1) of the peak; then `linear` falls to 0, `cosine` falls to 0 along half a wave,
     `constant` stays, `inverse_sqrt` falls with the square root of the step (Vaswani et al. 2017, §5.3).
+    What begins to learn at a later step needs a warm-up of its own: the schedule then ends before `restarts_at` and
+    begins anew there.
     """
+    if 0 < restarts_at < total_steps:
+        step, total_steps = (
+            (step, restarts_at) if step < restarts_at else (step - restarts_at, total_steps - restarts_at)
+        )
     warmup = warmup_steps(settings, total_steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / (warmup + 1)

@@ -58,3 +58,13 @@ def test_vectors_are_not_decayed() -> None:
     assert decay[id(model[0].weight)] == 0.1
     assert [decay[id(p)] for p in (model[0].bias, model[1].weight, model[1].bias)] == [0.0] * 3
     assert len(decay) == 4
+
+
+def test_what_begins_late_has_a_schedule_of_its_own() -> None:
+    train = Train(learning_rate=1.0, schedule="cosine", warmup_steps=3)
+    whole = [learning_rate(train, step, 30, 10) for step in range(30)]
+    assert whole[:10] == [learning_rate(train, step, 10) for step in range(10)]
+    assert whole[10:] == [learning_rate(train, step, 20) for step in range(20)]
+    assert [learning_rate(train, step, 8, 10) for step in range(8)] == [
+        learning_rate(train, step, 8) for step in range(8)
+    ]

@@ -53,7 +53,8 @@ class Glyphs(Section):
     reach: Annotated[int, Field(ge=0, le=16)] = 1
     """Cells to either side that count as the right place too."""
     alone_steps: Annotated[int, Field(ge=0)] = 0
-    """First steps in which `cells` is the whole loss: the encoder learns letters before the decoder learns to look."""
+    """First steps in which `cells` is the whole loss: the encoder learns letters before the decoder learns to look.
+    Warm-up and schedule of the learning rate are gone through in them, and then again."""
 
     @model_validator(mode="after")
     def _alone_with_cells(self) -> Glyphs:

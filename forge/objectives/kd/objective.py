@@ -52,6 +52,7 @@ class KD(Objective):
         self._responses = [term for term in terms if isinstance(term, Response)]
         self._layered = [term for term in terms if not isinstance(term, Response)]
         self._beside = task.beside
+        self.restarts_at = task.restarts_at
         self.extra = extras([*self.terms, *(task.beside.terms if task.beside else [])])
         self.wants_balance = balanced
         self._scales = dict.fromkeys((term.name for term in terms), 1.0)
