@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -99,8 +100,32 @@ def test_training_never_sees_held_out_fonts():
     files = {file for family in TRAINED for file in family.files}
     assert not files & {file for family in HELD_OUT for file in family.files}
     for split in SPLITS:
-        families = {page.family for page in trees("markdown", split)}
-        assert families == set(HELD_OUT if split == "test_fonts" else TRAINED)
+        families = {page.family.name for page in trees("markdown", split)}
+        assert families == {family.name for family in (HELD_OUT if split == "test_fonts" else TRAINED)}
+        drawn = {one.face.path.name for page in trees("lines", split) for one in page.layout.characters}
+        assert drawn <= {file for family in (HELD_OUT if split == "test_fonts" else TRAINED) for file in family.files}
+
+
+def test_only_training_has_families_that_no_file_has():
+    for split in SPLITS:
+        bent = {(page.family.stretch, page.family.slant) for page in trees("lines", split)}
+        assert (len(bent) == 7) == (split == "train")
+        assert split == "train" or bent == {(1.0, 0.0)}
+
+
+@pytest.mark.parametrize(("stretch", "slant"), [(0.86, 0.0), (1.15, 0.1), (1.0, 0.16), (1.0, -0.08), (1.0, 1e-6)])
+def test_a_bent_glyph_stands_where_the_straight_one_does(stretch, slant):
+    straight, bent = face(TRAINED[0]), face(replace(TRAINED[0], stretch=stretch, slant=slant))
+    for character in "lTgé.,":
+        a, b = straight.glyph(character, 16, 1), bent.glyph(character, 16, 1)
+        assert bent.widths[character] == pytest.approx(stretch * straight.widths[character])
+        assert (a.top, a.ink_HW.shape[0]) == pytest.approx((b.top, b.ink_HW.shape[0]), abs=1.01)
+        assert b.ink_HW.sum() == pytest.approx(stretch * float(a.ink_HW.sum()), rel=0.12)
+        heights = np.arange(b.ink_HW.shape[0]) + b.top + 0.5  # below the base line
+        middles = (b.ink_HW * (np.arange(b.ink_HW.shape[1]) + b.left + 0.5)).sum(1) / np.maximum(b.ink_HW.sum(1), 1)
+        if character == "l" and slant:
+            rows = b.ink_HW.sum(1) > 100
+            assert np.polyfit(heights[rows], middles[rows], 1)[0] == pytest.approx(-stretch * slant, abs=0.03)
 
 
 @pytest.mark.parametrize("family", [*TRAINED, *HELD_OUT], ids=lambda family: family.name)

@@ -14,6 +14,8 @@ from forge.tasks.embedded.page_layout import Layout
 from forge.tasks.embedded.page_tree import Preset, Tree, tree
 from forge.tasks.embedded.page_words import Chance
 
+_WEIGHTS = (0.6, 1.5)  # powers of the ink in training: the edges of strokes are grey, so they move
+
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
@@ -46,14 +48,17 @@ def picture(preset: str, split: str, index: int, seed: int = 0) -> Picture:
     if drawn.preset.paper:
         raise ValueError(f"{preset!r} is paper: forge.tasks.embedded.page_pdf makes it")
     draw = Chance(f"look/{preset}/{split}/{seed}/{index}")
-    return photograph(drawn, draw)
+    return photograph(drawn, draw, _WEIGHTS if split == "train" else (1.0, 1.0))
 
 
-def photograph(page: Tree, draw: Chance) -> Picture:
-    """Ink on paper, perhaps askew, perhaps weak and noisy."""
+def photograph(page: Tree, draw: Chance, weights: tuple[float, float] = (1.0, 1.0)) -> Picture:
+    """Ink on paper, perhaps askew, perhaps weak and noisy; `weights` below 1 make strokes fatter, above 1 thinner."""
     preset = page.preset
     ink_HW, boxes_N4, positions_N = ink(page.layout, preset.height, preset.width)
     degrees, noise, paper, contrast = _look(preset, draw)
+    if weights != (1.0, 1.0):
+        grey_levels = 255 * (np.arange(256) / 255) ** draw.between(*weights)
+        ink_HW = np.rint(grey_levels).astype(np.uint8)[ink_HW]
     if degrees:
         turned = Image.fromarray(ink_HW).rotate(degrees, Image.Resampling.BICUBIC)
         ink_HW, boxes_N4 = np.asarray(turned), _turned(boxes_N4, degrees, preset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forge.tasks.embedded.page_blocks import Block, Heading, Items, Lines, Markdown, Paragraph, Span, Table
-from forge.tasks.embedded.page_fonts import HELD_OUT, TRAINED, Family
+from forge.tasks.embedded.page_fonts import HELD_OUT, TRAINED, Family, varied
 from forge.tasks.embedded.page_layout import Layout
 from forge.tasks.embedded.page_text import Mix, Writer
 from forge.tasks.embedded.page_words import Chance
@@ -74,6 +74,8 @@ def tree(preset: str, split: str, index: int, seed: int = 0) -> Tree:
     kind, (words, families) = PRESETS[preset], SPLITS[split]
     draw = Chance(f"page/{preset}/{split}/{seed}/{index}")
     family = draw.one(families)
+    if split == "train" and not kind.paper:
+        family = varied(family, Chance(f"shape/{preset}/{seed}/{index}"), plain=bool(kind.lines[1]))
     size, left, top = draw.whole(*kind.sizes), draw.whole(*kind.margin), draw.whole(*kind.margin)
     space = Layout(
         family,
