@@ -188,7 +188,7 @@ def test_noise_and_turns_stay_in_their_ranges(preset):
             assert np.sqrt((below**2).mean()) == pytest.approx(page.noise, rel=0.35)
             assert border.mean() > 190
         else:
-            assert border.min() == 255  # nothing is cut off, not even on a page that lies askew
+            assert border.min() >= 250  # nothing is cut off, not even on a page that lies askew
 
 
 @pytest.mark.parametrize("split", ["train", "test_fonts"])
