@@ -117,7 +117,6 @@ def trl_loss(logp: Tensor, loss_type: str, mask: Tensor = MASK, advantages: Tens
         "high": 0.2,
         "delta": None,
         "windows": 1,
-        "tokens": None,
     } | more
     trainer = SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *_, **__: (logp, torch.zeros_like(logp), None),
