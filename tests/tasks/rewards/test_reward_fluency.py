@@ -79,7 +79,7 @@ def test_fluency_and_its_hacks() -> None:
     assert value(reward, "¿¡ §§ ††") < 0.1
     # The most usual text gets no more than real text, and a fluent one that says something else gets all: never alone.
     assert max(value(reward, line) for line in LINES) == 1.0
-    assert value(reward, "le chien aime la mer .") == 1.0
+    assert value(reward, "le chien aime la mer .") > 0.95
 
 
 def test_the_same_lines_give_the_same_reward() -> None:
