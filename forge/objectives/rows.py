@@ -26,8 +26,22 @@ RowLosses = Callable[[Tensor, Tensor], Tensor]
 """(logits_nV, positions_n) → sums_K of each loss over these positions, in fp32."""
 
 
+class Linear(Protocol):
+    """What makes logits of hidden states: a model's `Head`, or copies of its weights."""
+
+    @property
+    def weight(self) -> Tensor:
+        """weight_VD."""
+        ...
+
+    @property
+    def bias(self) -> Tensor | None:
+        """bias_V, or None."""
+        ...
+
+
 def sum_over_rows(
-    states_MX: Tensor, head: Head | None, positions_P: Tensor, losses: RowLosses, weights: Sequence[float]
+    states_MX: Tensor, head: Linear | None, positions_P: Tensor, losses: RowLosses, weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """(Σ_k weight_k · sum_k, sums_K): differentiable in the states and the head, and for the log.
 
@@ -51,7 +65,7 @@ class WholeRows:
     """Hidden states with the head that makes logits of them, or the logits themselves; shape (B, T, …)."""
 
     states_BTX: Tensor
-    head: Head | None
+    head: Linear | None
 
     def at(self, positions_n: Tensor) -> Tensor:
         """logits_nV in fp32."""

@@ -28,6 +28,7 @@ from forge.core.errors import UserError
 INTERPRETER = "FORGE_COMET_PYTHON"
 COMMAND = "comet-score"
 MODEL = "Unbabel/wmt22-comet-da"
+KIWI = "Unbabel/wmt22-cometkiwi-da"  # judges without references; its licence is accepted on the hub first
 TIMEOUT_S = 3_600.0
 OWN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # would mix Forge's environment into COMET's
 
@@ -56,21 +57,24 @@ class CometScores:
 def score_comet(
     sources: Sequence[str],
     hypotheses: Sequence[str],
-    references: Sequence[str],
+    references: Sequence[str] | None,
     model: str = MODEL,
     gpus: int = 0,
     timeout_s: float = TIMEOUT_S,
 ) -> CometScores:
     """Score N translations with their sources and references. Raises UserError of one line where COMET cannot.
 
-    `model` is a name on the hub, or the path of a .ckpt file.
+    `model` is a name on the hub, or the path of a .ckpt file. Models that need no references (`KIWI`) are given none.
     """
-    if not len(sources) == len(hypotheses) == len(references) or not sources:
-        counts = f"{len(sources):,}, {len(hypotheses):,} and {len(references):,}"
+    counted = len(sources) if references is None else len(references)
+    if not len(sources) == len(hypotheses) == counted or not sources:
+        counts = f"{len(sources):,}, {len(hypotheses):,} and {counted:,}"
         raise UserError(f"COMET needs as many sources as hypotheses and references, these are {counts}")
     with TemporaryDirectory(prefix="forge-comet-") as name:
         folder = Path(name)
-        rows = [{"src": s, "mt": h, "ref": r} for s, h, r in zip(sources, hypotheses, references, strict=True)]
+        rows = [{"src": s, "mt": h} for s, h in zip(sources, hypotheses, strict=True)]
+        for row, reference in zip(rows, references or (), strict=references is not None):
+            row["ref"] = reference
         if interpreter := os.environ.get(INTERPRETER):
             scores = _by_interpreter(interpreter, folder, rows, model, gpus, timeout_s)
         elif command := shutil.which(COMMAND):
@@ -104,6 +108,8 @@ def _by_command(
 ) -> list[float]:
     answer, words = folder / "scores.json", [command, "--quiet", "--gpus", str(gpus), "--model", model]
     for option, part in (("-s", "src"), ("-t", "mt"), ("-r", "ref")):
+        if part not in rows[0]:
+            continue
         # A line each: a line break inside a text would shift all that follow.
         text = "".join(" ".join(row[part].split()) + "\n" for row in rows)
         (folder / part).write_text(text, encoding="utf-8")
