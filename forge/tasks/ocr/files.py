@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,4 +62,5 @@ def _listing(
     if asset_folder is not None:
         return list_split(asset_folder, subset, reference, revision, columns)
     path = Path(reference).expanduser()
-    return list_folder(path) if path.is_dir() else list_file(path, columns)
+    # Unlike Path's, this does not raise where a directory above may not be entered.
+    return list_folder(path) if os.path.isdir(path) else list_file(path, columns)  # noqa: PTH112

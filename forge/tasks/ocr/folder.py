@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ def _walk(folder: Path, faults: list[LeftOut]) -> Iterator[str]:
             if path.name.startswith("."):
                 continue
             name = f"{inside}/{path.name}" if inside else path.name
-            if path.is_dir():
+            if os.path.isdir(path):  # noqa: PTH112 - unlike Path's, it does not raise where a link may not be followed
                 waiting.append(name)
             elif _suffix(name) in (*PAGE_SUFFIXES, TEXT_SUFFIX):
                 yield name

@@ -58,7 +58,7 @@ def stored_pages(listing: Listing, way: Way) -> tuple[Table, tuple[str, ...]]:
     if (kept := _whole(cache, about)) is None:
         with storage_errors(f"writing pages into {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder, mark):
+            with _alone(folder, mark, listing.name):
                 # While this process waited, another may have drawn them.
                 kept = _whole(cache, about) or _write(cache, about, listing, way, count)
     rows = Dataset.from_file(str(cache))
@@ -191,15 +191,19 @@ class _Progress:
             self._told = now
             of = f" of {self.count:,}" if self.count else ""
             speed = done / (now - self._began)
-            print(f"forge: {self.doing}: {done:,}{of}, {speed:,.1f} a second", file=sys.stderr, flush=True)  # noqa: T201
+            _say(f"{self.doing}: {done:,}{of}, {speed:,.1f} a second")
 
 
 @contextmanager
-def _alone(folder: Path, mark: str) -> Iterator[None]:
+def _alone(folder: Path, mark: str, name: str) -> Iterator[None]:
     """Only one process at a time draws the same pages; whoever holds the lock owns what killed ones have left."""
     with (folder / f"{mark}.lock").open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _say(f"waiting for another process that draws the pages of {name}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:  # then two processes may do the same work, slow but harmless
             if error.errno not in NO_LOCKS:
                 raise
@@ -207,6 +211,10 @@ def _alone(folder: Path, mark: str) -> Iterator[None]:
             for path in folder.glob("*.tmp"):
                 _remove(path, mark)
         yield
+
+
+def _say(line: str) -> None:
+    print(f"forge: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _remove(path: Path, mark: str) -> None:
