@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
     }
 )
 COLUMNS = [name for name in SCHEMA.names if name != "place"]
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 4 << 20
 REPORT_SECONDS = 10.0
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # of some network file systems
 
