@@ -1,4 +1,4 @@
-"""The process that parses one hostile file: `python -m forge.tasks.pages.child DESCRIPTOR`.
+"""The process that parses one hostile file, or several: `python -m forge.tasks.pages.child DESCRIPTOR …`.
 
 It limits itself before it looks at the file, reads its settings (a line of JSON) and then page numbers from its
 input, and writes answers (`wire`) to its output. It ends with its input.
@@ -11,23 +11,25 @@ import math
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
 from forge.tasks.pages import wire
+from forge.tasks.pages.places import open_any
 from forge.tasks.pages.raw import GLYPH
 from forge.tasks.pages.sizes import Limits, RefusedError, Scale, one_line
-from forge.tasks.pages.source import Source, open_source
+from forge.tasks.pages.source import Source
 
 
-def main(descriptor: int, requests: BinaryIO, answers: BinaryIO) -> None:
+def main(descriptors: Sequence[int], requests: BinaryIO, answers: BinaryIO) -> None:
     """Serve until the requests end."""
     settings = json.loads(requests.readline())
     limits, scale = Limits(**settings["limits"]), Scale(**settings["scale"])
     _limit_memory(limits)
     _limit_computing(limits)
     try:
-        source = open_source(descriptor, settings["password"])
+        source = open_any(descriptors, settings["places"], settings["password"])
     except (RefusedError, MemoryError) as error:
         _send(answers, wire.refused(0, _why(error, limits)))
         return
@@ -80,5 +82,5 @@ def _limit_computing(limits: Limits) -> None:
 
 if __name__ == "__main__":
     with suppress(BrokenPipeError, KeyboardInterrupt):
-        main(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
+        main([int(word) for word in sys.argv[1:]], sys.stdin.buffer, sys.stdout.buffer)
     os._exit(0)  # nothing to tidy up, and closing a damaged document could crash

@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from forge.tasks.pages import wire
+from forge.tasks.pages.places import Place, open_any
 from forge.tasks.pages.raw import GLYPH, RawPage
 from forge.tasks.pages.sizes import Limits, RefusedError, Scale, one_line
-from forge.tasks.pages.source import open_source
 
 _PIPE = 1 << 20  # bytes that wait in the pipe, where the system allows it
 
@@ -34,6 +35,7 @@ class Settings:
     limits: Limits
     password: str | None = None
     text: bool = False
+    places: tuple[Place, ...] | None = None  # of several files; None is one file with all its pages
 
 
 class Reader(Protocol):
@@ -55,9 +57,9 @@ class Reader(Protocol):
 class Here:
     """Reads in this process: quick, and only for files that Forge has made itself."""
 
-    def __init__(self, descriptor: int, settings: Settings) -> None:
+    def __init__(self, descriptors: Sequence[int], settings: Settings) -> None:
         self._settings = settings
-        self._source = open_source(descriptor, settings.password)
+        self._source = open_any(descriptors, settings.places, settings.password)
 
     def count(self) -> int:
         """As Reader says."""
@@ -74,8 +76,8 @@ class Here:
 class Child:
     """Reads in a process of its own, which is started again after a page that ended it."""
 
-    def __init__(self, descriptor: int, settings: Settings) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptors: Sequence[int], settings: Settings) -> None:
+        self._descriptors = descriptors
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: int | None = None
@@ -108,17 +110,17 @@ class Child:
 
     def _start(self) -> int:
         settings = self._settings
-        command = [sys.executable, "-m", "forge.tasks.pages.child", str(self._descriptor)]
+        command = [sys.executable, "-m", "forge.tasks.pages.child", *map(str, self._descriptors)]
         # The parent's path and nothing else: not what lies in the working directory.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - an entry may be a zip file
         environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a number
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and numbers
             command,
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            pass_fds=(self._descriptor,),
+            pass_fds=self._descriptors,
             env=environment,
         )
         assert self._process.stdout is not None
@@ -130,6 +132,7 @@ class Child:
             "limits": asdict(settings.limits),
             "password": settings.password,  # through the pipe, because everybody can read a command line
             "text": settings.text,
+            "places": settings.places,
         }
         self._write(json.dumps(line).encode() + b"\n")
         deadline = time.monotonic() + settings.limits.seconds

@@ -113,7 +113,7 @@ def _stream(path: Path, spans: Spans | None, settings: Settings, trusted: bool) 
         return
     reader: Reader | None = None
     try:
-        reader = Here(descriptor, settings) if trusted else Child(descriptor, settings)
+        reader = Here([descriptor], settings) if trusted else Child([descriptor], settings)
         count = reader.count()
         numbers, missing = within(spans, count)
         if missing:
@@ -138,7 +138,7 @@ def _each(reader: Reader, numbers: Iterator[int], text: bool) -> Iterator[Page |
             deaths = deaths + 1 if isinstance(error, DiedError) else 0
             refused += 1
         else:
-            yield _page(number, raw, text)
+            yield to_page(number, raw, text)
             deaths = refused = 0
         if following is not None and (deaths == DEATHS_IN_A_ROW or refused == REFUSED_IN_A_ROW):
             yield Refusal(None, f"cannot be read from page {following} on: none of the {refused:,} pages before could")
@@ -146,7 +146,8 @@ def _each(reader: Reader, numbers: Iterator[int], text: bool) -> Iterator[Page |
         number = following
 
 
-def _page(number: int, raw: RawPage, text: bool) -> Page:
+def to_page(number: int, raw: RawPage, text: bool) -> Page:
+    """What the other process sent, as the rest of Forge has it."""
     pixels = np.frombuffer(raw.pixels, np.uint8).reshape(raw.height, raw.width, 3)
     glyphs = None
     if text:
