@@ -31,7 +31,7 @@ COUNT = 12
 
 
 def make_pdf(path: Path, pages: int = 6, strange: str = "", square: bool = False) -> Path:
-    """Pages of paragraphs of the lines of TEXT; `strange` begins every line; `square` comes after each line's first word."""
+    """Pages of paragraphs of the lines of TEXT; `strange` begins each line, a square stands after its first word."""
     from reportlab.pdfgen.canvas import Canvas
 
     canvas = Canvas(str(path), pagesize=(612, 792))
