@@ -1,10 +1,12 @@
 """What each distillation loss is worth: paired seeds of SFT and every configuration beside it, with intervals.
 
 `python -m bench.distill embedded` takes about 70 minutes on one thread, `python -m bench.distill translation` about two
-hours, `python -m bench.distill sick --model DIR` some; DIR is a directory with all-MiniLM-L6-v2. Runs are ordinary Forge runs in `--runs`: started again, the bench goes
-on where it was, and finished runs cost nothing. `--workers 2` keeps two runs going.
+hours, `python -m bench.distill sick --model DIR` some, `python -m bench.distill pages` a night; DIR is a directory with
+all-MiniLM-L6-v2. Runs are ordinary Forge runs in `--runs`: started again, the bench goes on where it was, and finished
+runs cost nothing. `--workers 2` keeps two runs going.
 
-A gain is that of one seed over SFT with the same seed: same start, same batches. Its interval is Student's t over seeds;
+A gain is that of one seed over SFT with the same seed: same start, same batches. It is positive where the student became
+better, also of figures that are better when they are lower. Its interval is Student's t over seeds;
 p is the paired t test, adjusted for the number of configurations (Holm 1979).
 """
 
@@ -24,6 +26,7 @@ import numpy as np
 from scipy import stats
 
 from bench.machine import write_table
+from forge.tasks.base import HIGHER_IS_BETTER
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -37,9 +40,14 @@ class Case:
     split: str
     figure: str = "accuracy"
     scale: float = 100.0  # of the figure, to points
+    part: str = ""  # of a split that has several
 
     def points(self, state: dict) -> float:
-        return self.scale * state[self.split][self.split][self.figure]
+        return self.scale * state[self.split][self.part or self.split][self.figure]
+
+    @property
+    def sign(self) -> int:
+        return 1 if HIGHER_IS_BETTER[self.figure] else -1
 
 
 CASES = {
@@ -57,6 +65,14 @@ CASES = {
         "test",
         "bleu",
         1.0,
+    ),
+    "pages": Case(
+        "embedded pages, held-out words",
+        "ocr/embedded_pages/tiny_reader/00_sft",
+        "ocr/embedded_pages/mini_reader",
+        "test",
+        "cer",
+        part="words",
     ),
 }
 
@@ -102,19 +118,19 @@ def holm(raw: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def table(found: dict[str, list[float]], teacher: float, figure: str) -> list[str]:
+def table(found: dict[str, list[float]], teacher: float, figure: str, sign: int = 1) -> list[str]:
     sft = found["00_sft"]
-    gains = {name: [a - b for a, b in zip(values, sft, strict=True)] for name, values in found.items()}
+    gains = {name: [sign * (a - b) for a, b in zip(values, sft, strict=True)] for name, values in found.items()}
     compared = [name for name in found if name != "00_sft"]
     raw = [float(stats.ttest_rel(found[name], sft).pvalue) for name in compared]
     adjusted = holm(dict(zip(compared, raw, strict=True)))
-    gap = teacher - statistics.mean(sft)
+    gap = sign * (teacher - statistics.mean(sft))
     lines = [
         f"| configuration | mean {figure} | gain over SFT, points [95 %] | of the gap | p (Holm) |",
         "|---|---|---|---|---|",
     ]
     lines.append(f"| teacher | {teacher:.2f} | | | |")
-    for name, values in sorted(found.items(), key=lambda item: -statistics.mean(item[1])):
+    for name, values in sorted(found.items(), key=lambda item: -sign * statistics.mean(item[1])):
         mean = f"| {name} | {statistics.mean(values):.2f} ({min(values):.2f} – {max(values):.2f}) "
         if name == "00_sft":
             lines.append(mean + "| | | |")
@@ -133,14 +149,14 @@ def draw(found: dict[str, list[float]], teacher: float, case: Case, path: Path) 
     mpl.rcParams.update({"svg.hashsalt": "forge", "font.family": "sans-serif"})
     from matplotlib import pyplot as plt
 
-    ranked = sorted(found, key=lambda name: statistics.mean(found[name]))
+    ranked = sorted(found, key=lambda name: case.sign * statistics.mean(found[name]))
     figure, axis = plt.subplots(figsize=(8, 0.36 * len(ranked) + 1.2), layout="constrained")
     for row, name in enumerate(ranked):
         color = "C3" if name in {"00_sft", "90_random_teacher"} else "C0"
         axis.plot(found[name], [row] * len(found[name]), "o", color=color, alpha=0.35, markersize=5)
         axis.plot(statistics.mean(found[name]), row, "|", color=color, markersize=16, markeredgewidth=2.5)
     axis.axvline(teacher, color="gray", linestyle="--", linewidth=1)
-    axis.text(teacher, len(ranked) - 0.4, "teacher ", ha="right", color="gray")
+    axis.text(teacher, len(ranked) - 0.4, " teacher ", ha="right" if case.sign > 0 else "left", color="gray")
     axis.axvline(statistics.mean(found["00_sft"]), color="C3", linewidth=0.8, alpha=0.6)
     axis.set(
         title=f"{case.title}: a dot is a seed",
@@ -172,7 +188,7 @@ def main() -> None:
         values = list(pool.map(lambda job: runner.one(f"{case.students}/{job[0]}", job[1]), wanted))
     found = {name: [v for (n, _), v in zip(wanted, values, strict=True) if n == name] for name in names}
     where = "test split, best checkpoint" if case.split == "test" else "trial split, last step"
-    text = "\n".join(table(found, teacher, case.figure)) + (
+    text = "\n".join(table(found, teacher, case.figure, case.sign)) + (
         f"\n\n{options.seeds} paired seeds, the same teacher for all; {case.figure} on the {where}. "
         f"Largest standard deviation of a configuration over seeds: "
         f"{max(float(np.std(v, ddof=1)) for v in found.values()):.2f} points."

@@ -78,10 +78,15 @@ def sheet_task(
     asked: Any = model
     longest = min(most_labels(settings), asked.config.decoder.max_position_embeddings)
     form = Sheet(tokenizer, Grid(sheet), longest, start_token(model), places)
-    chosen = settings.generate
-    best = Decoding(chosen.beams, min(chosen.max_length or longest, longest - 1), chosen.length_penalty)
-    quick = replace(best, beams=chosen.beams_while_training)
+    best = decoding(settings, longest)
+    quick = replace(best, beams=settings.generate.beams_while_training)
     return OcrTask(form, partial(write, decoding=quick), partial(write, decoding=best))
+
+
+def decoding(settings: Settings, longest: int) -> Decoding:
+    """How a reader that writes at most `longest` tokens is made to write when results are measured."""
+    chosen = settings.generate
+    return Decoding(chosen.beams, min(chosen.max_length or longest, longest - 1), chosen.length_penalty)
 
 
 def most_labels(settings: Settings) -> int:

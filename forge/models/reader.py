@@ -42,6 +42,7 @@ EMBEDDED_READERS: Mapping[str, ReaderShape] = MappingProxyType(
     {
         "embedded/small-reader": ReaderShape(width=192, decoder_layers=3, feedforward=768),
         "embedded/tiny-reader": ReaderShape(width=128, decoder_layers=2, feedforward=512),
+        "embedded/mini-reader": ReaderShape(width=96, decoder_layers=2, feedforward=256),
     }
 )
 """2.8 and 1.0 million parameters. A learning rate of 2.5e-3 to 3e-3 after 100 steps of warm-up suits both."""

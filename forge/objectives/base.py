@@ -38,7 +38,7 @@ class Objective(ABC):
     enrich: Enrich | None = None
     norms_every: int | None = None  # steps between two measurements of each term's gradient norm
     restarts_at = 0  # the step at which something begins to learn, and the learning rate's schedule begins anew
-    wants_balance = False  # whether `balance` is to be called before step 1
+    wants_balance = False  # whether `balance` is to be called, before the first step after `restarts_at`
 
     def begin(self, step: int) -> None:  # noqa: B027  most are the same at every step
         """Update number `step`, counted from 0, comes next: called before its `counts`.

@@ -14,13 +14,14 @@ import torch
 from datasets import Dataset
 from datasets import config as datasets_config
 from numpy.typing import NDArray
-from pyarrow import compute
+from pyarrow import compute, types
 from transformers import PreTrainedTokenizerBase
 
 from forge.core.hashing import digest
 from forge.core.io import storage_errors
 
 IN_MEMORY_ROWS = 50_000  # below this, encoding again is quicker than a file is worth
+TEXTS_AT_ONCE = 10_000  # that a digest copies out of a table
 
 
 def encode_texts(
@@ -83,15 +84,28 @@ def tokenizer_mark(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def encoded_mark(data: Dataset) -> str:
-    """What an encoded data set is, by content: ids, labels and their order."""
+    """What an encoded data set is, by content: ids, labels, texts and their order."""
     table = data.with_format("arrow")[:].combine_chunks()
     content = hashlib.sha256()
     for name in sorted(table.column_names):
         for chunk in table.column(name).chunks:
-            values = chunk.flatten() if hasattr(chunk, "flatten") and str(chunk.type).startswith("list") else chunk
-            content.update(f"{name} {len(chunk)} {values.type}".encode())
-            content.update(values.to_numpy(zero_copy_only=False).tobytes())
+            _absorb(content, name, chunk)
     return content.hexdigest()
+
+
+def _absorb(content: Any, name: str, values: Any) -> None:
+    """Add a column to a digest. Of lists and texts numpy would give addresses: they are taken apart."""
+    content.update(f"{name} {len(values)} {values.type}".encode())
+    if types.is_primitive(values.type):
+        content.update(values.to_numpy(zero_copy_only=False).tobytes())
+    elif types.is_nested(values.type):
+        content.update(compute.list_value_length(values).to_numpy(zero_copy_only=False).tobytes())
+        _absorb(content, name, values.flatten())
+    elif not types.is_null(values.type):
+        content.update(compute.binary_length(values).to_numpy(zero_copy_only=False).tobytes())
+        for first in range(0, len(values), TEXTS_AT_ONCE):
+            for text in values.slice(first, TEXTS_AT_ONCE).to_pylist():
+                content.update(text.encode() if isinstance(text, str) else text or b"")
 
 
 def list_lengths(data: Dataset, column: str) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from forge.core.hashing import digest
 from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side
 from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, encoded_mark, list_lengths, pad, tokenizer_mark
-from forge.tasks.metrics.translation import TER_WORD_PAIRS, score_translations
+from forge.tasks.metrics.translation import TER_WORD_PAIRS, score_translations, sentence_bleu
 from forge.tasks.written import Write, Written, infer_written, mean_loss
 
 SAMPLES = 10  # translations that a report shows
@@ -105,6 +105,14 @@ class TranslationTask:
         ]
         detail = dict(scores.detail) | {"examples": len(made), "samples": shown[:SAMPLES]}
         return Scores(dict(scores.figures) | {"loss": mean_loss(made)}, detail)
+
+    def references(self, data: Dataset) -> list[str]:
+        """The translations, as far as they were encoded."""
+        return self.texts(data["labels"][:])
+
+    def likeness(self, text: str, reference: str) -> float:
+        """BLEU of one sentence."""
+        return sentence_bleu(text, reference)
 
     def _encode_targets(self, targets: Sequence[str]) -> list[list[int]]:
         encoded: list[list[int]] = self.tokenizer(

@@ -7,15 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from datasets import Dataset
 from torch.nn import functional
 
-from forge.tasks.base import IGNORED_LABEL, Batch, forward
+from forge.tasks.base import IGNORED_LABEL, Batch, Task, forward
 
 Write = Callable[[Any, Batch], list[list[int]]]
 """Token ids of a text for each example of a batch."""
+
+
+@runtime_checkable
+class WritingTask(Task, Protocol):
+    """A task whose answers are texts, so that other texts can take the place of the data's."""
+
+    def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Token ids as text, without special tokens."""
+        ...
+
+    def references(self, data: Dataset) -> list[str]:
+        """The text that the data has for each of its examples."""
+        ...
+
+    def with_targets(self, data: Dataset, targets: Sequence[str]) -> Dataset:
+        """The encoded data with other texts in place of its own."""
+        ...
+
+    def likeness(self, text: str, reference: str) -> float:
+        """How close a text is to the reference: the more the closer."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.config.schema import Model, Settings
@@ -22,7 +24,7 @@ from forge.models.capture import Stack
 from forge.models.head import Head
 from forge.models.identity import weights_sha256
 from forge.tasks.base import Side, Task
-from forge.tasks.encoding import tokenizer_mark
+from forge.tasks.encoding import encoded_mark, tokenizer_mark
 
 TEACHER_SEED = 0  # of weights that are drawn: a stand-in, or the control with a teacher that knows nothing
 PROBES = 200  # words that two tokenizers must cut alike
@@ -72,6 +74,14 @@ class FoundTeacher(ABC):
     def forget(self) -> None:
         """Give back the memory of a teacher that will not be asked again."""
         self._loaded = None
+
+    def train_mark(self) -> str:
+        """A digest of the training data as it reads them, and of what is to be said about them."""
+        return encoded_mark(self.train)
+
+    def lengths(self) -> dict[Side, NDArray[np.int64]]:
+        """Tokens of each training example, by side."""
+        return self.task.lengths(self.train)
 
     def head(self) -> Head | None:
         """The head of a teacher that writes text, loaded."""

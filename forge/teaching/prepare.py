@@ -24,13 +24,16 @@ from forge.objectives.kd.shard import CacheError, Field
 from forge.objectives.kd.table import LOSSES, Pairing, make_terms, only_responses
 from forge.objectives.kd.teacher import Wanted, fields
 from forge.objectives.sft import SFT
-from forge.tasks.encoding import encoded_mark, tokenizer_mark
+from forge.tasks.encoding import tokenizer_mark
+from forge.tasks.written import WritingTask
 from forge.teaching.classifier import find_classifier
 from forge.teaching.found import FoundTeacher
+from forge.teaching.page_reader import find_page_reader
 from forge.teaching.sequence import Rewritten, rewrite
 from forge.teaching.student import Student
 from forge.teaching.teaching import Teaching
-from forge.teaching.translator import Translator, find_translator
+from forge.teaching.text_teacher import TextTeacher
+from forge.teaching.translator import find_translator
 from forge.train.batching import BatchPlan
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -40,6 +43,7 @@ GIGABYTE = 1e9
 FINDERS: Mapping[str, Callable[[Settings, Asset, Student, Accelerator], FoundTeacher]] = {
     "classification": find_classifier,
     "translation": find_translator,
+    "ocr": find_page_reader,
 }
 
 
@@ -53,9 +57,12 @@ def find_teacher(
     found = FINDERS[settings.task](settings, asset, student, accelerator)
     if settings.distill.sequence.targets == "reference":
         return found, None
-    if not isinstance(found, Translator):
+    if not isinstance(found, TextTeacher):
         raise UserError(f"distill.sequence: a teacher of {settings.task} writes no text; leave it out")
-    rewritten = rewrite(found, student, _cache_root(settings))
+    task, train = student.task, student.data.train
+    assert isinstance(task, WritingTask)
+    assert train is not None
+    rewritten = rewrite(found, task, train, _cache_root(settings))
     found.train = rewritten.train
     return found, rewritten
 
@@ -104,7 +111,7 @@ def prepare_teaching(
 
 
 def _with_logits(wanted: Wanted, settings: Settings, found: FoundTeacher) -> Wanted:
-    """What is kept of the logits: all of a classifier's; of a translator's as many as the losses or the user say."""
+    """What is kept of the logits: all of a classifier's; of text as many as the losses or the user say."""
     if found.side is None:
         return replace(wanted, classes=found.classes)
     responses = {name: loss for name, loss in settings.distill.losses().items() if LOSSES[name].family == "response"}
@@ -160,7 +167,7 @@ def _cache(found: FoundTeacher, asked: list[Field], plan: BatchPlan, steps: int)
         return None
     if not must and steps <= plan.steps_per_epoch():  # no example is seen twice
         return None
-    cache = TeacherCache(_cache_root(settings), _identity(found, settings), found.task.lengths(found.train))
+    cache = TeacherCache(_cache_root(settings), _identity(found, settings), found.lengths())
     if not must and cache.bytes_needed(asked) > chosen.max_gigabytes * GIGABYTE:
         return None
     return cache
@@ -173,7 +180,7 @@ def _identity(found: FoundTeacher, settings: Settings) -> dict[str, str | int]:
         "data_name": " ".join(filter(None, [data.name or str(data.train), data.subset])),
         "teacher_weights_sha256": found.weights_mark,
         "tokenizer_sha256": digest(tokenizer_mark(found.tokenizer)),
-        "inputs_sha256": encoded_mark(found.train),
+        "inputs_sha256": found.train_mark(),
         "max_length": settings.data.max_length,
         "precision": found.accelerator.mixed_precision,
         "dtype": settings.distill.cache.dtype,

@@ -5,9 +5,7 @@ Kim & Rush 2016 (arXiv 1606.07947): `teacher` is their Seq-KD, `closest` their S
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,15 +16,15 @@ from datasets import Dataset, concatenate_datasets
 from forge.core.errors import StorageError
 from forge.core.hashing import digest
 from forge.models.generate import write_several
-from forge.tasks.encoding import encoded_mark, tokenizer_mark
-from forge.tasks.metrics.translation import sentence_bleu
-from forge.tasks.translation import TranslationTask
-from forge.teaching.student import Student
+from forge.tasks.encoding import tokenizer_mark
+from forge.tasks.written import WritingTask
+from forge.teaching.progress import reporter
+from forge.teaching.text_teacher import TextTeacher
 from forge.teaching.texts import TextCache, Texts
-from forge.teaching.translator import Translator
 
 BATCH = 64  # examples that the teacher writes at once; part of the identity, because it changes the last bits
-REPORT_SECONDS = 10.0
+
+Likeness = Callable[[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -39,15 +37,34 @@ class Rewritten:
     folder: Path
 
 
-def rewrite(found: Translator, student: Student, root: Path) -> Rewritten:
-    """Let the teacher translate the training texts, or read what it wrote before. Every process must ask."""
-    task, train = student.task, student.data.train
-    assert isinstance(task, TranslationTask)
-    assert train is not None
+def rewrite(found: TextTeacher, task: WritingTask, train: Dataset, root: Path) -> Rewritten:
+    """Let the teacher write its text of every training example of the student's, or read what it wrote before.
+
+    Every process must ask.
+    """
     chosen = found.settings.distill.sequence
     cache = TextCache(root, _identity(found), len(found.train))
+    texts = _filled(cache, found)
+    lacking = [number for number, candidates in enumerate(texts) if not any(candidates)]
+    all_of_them = chosen.targets in {"closest", "both"}
+    needed = train if all_of_them else train.select(lacking)
+    references = dict(zip(range(len(train)) if all_of_them else lacking, task.references(needed), strict=True))
+    targets = _targets(texts, references, task.likeness if chosen.targets == "closest" else None)
+    taught = task.with_targets(train, targets)
+    if chosen.targets == "both":
+        known = "labels" in train.column_names
+        own = train if known else task.with_targets(train, list(references.values()))
+        taught = concatenate_datasets([own.select_columns(taught.column_names), taught])
+    notice = f"targets: the teacher's {found.made} ({chosen.targets}, {chosen.beams} beams), kept in {cache.folder}"
+    if lacking:
+        notice += f"; {len(lacking):,} are empty or did not come to an end, and the reference stays in their place"
+    return Rewritten(taught, notice, digest([cache.digest, targets]), cache.folder)
+
+
+def _filled(cache: TextCache, found: TextTeacher) -> list[Texts]:
+    """What the teacher wrote: each process makes its share of what is missing."""
     accelerator = found.accelerator
-    write, report = _writer(found), _reporter(cache)
+    write, report = _writer(found), reporter(found.did, str(cache.folder))
     cache.fill(write, report, accelerator.process_index, accelerator.num_processes)
     accelerator.wait_for_everyone()
     with accelerator.local_main_process_first():  # of machines that share no disk, each writes what it does not see
@@ -56,47 +73,32 @@ def rewrite(found: Translator, student: Student, root: Path) -> Rewritten:
     texts = cache.read()
     if texts is None:
         raise StorageError(f"{cache.folder}  was changed while it was filled; run again")
-    references = task.texts(train["labels"][:]) if chosen.targets == "closest" or _unfinished(texts) else None
-    targets, kept = _targets(texts, references, closest=chosen.targets == "closest")
-    taught = task.with_targets(train, targets)
-    if chosen.targets == "both":
-        taught = concatenate_datasets([train.select_columns(taught.column_names), taught])
-    notice = f"targets: the teacher's translations ({chosen.targets}, {chosen.beams} beams), kept in {cache.folder}"
-    if kept:
-        notice += f"; {kept:,} did not come to an end, and the reference stays in their place"
-    return Rewritten(taught, notice, digest([cache.digest, targets]), cache.folder)
+    return texts
 
 
-def _targets(texts: Sequence[Texts], references: Sequence[str] | None, closest: bool) -> tuple[list[str], int]:
-    """One target an example, and for how many of them it is the reference."""
-    targets, kept = [], 0
+def _targets(texts: Sequence[Texts], references: Mapping[int, str], likeness: Likeness | None) -> list[str]:
+    """One target an example: the best text, or by `likeness` the closest; the reference where there is none."""
+    targets = []
     for number, candidates in enumerate(texts):
         good = [text for text in candidates if text]
         if not good:
-            assert references is not None
             targets.append(references[number])
-            kept += 1
-        elif closest and references is not None:
+        elif likeness:
             reference = references[number]
-            targets.append(max(good, key=lambda text: sentence_bleu(text, reference)))
+            targets.append(max(good, key=lambda text: likeness(text, reference)))
         else:
             targets.append(good[0])
-    return targets, kept
+    return targets
 
 
-def _unfinished(texts: Sequence[Texts]) -> bool:
-    return any(not any(candidates) for candidates in texts)
-
-
-def _identity(found: Translator) -> dict[str, str | int]:
+def _identity(found: TextTeacher) -> dict[str, str | int]:
     chosen, data = found.settings.distill.sequence, found.settings.data
-    assert isinstance(found.task, TranslationTask)
     return {
         "teacher_name": found.asset.location if found.asset.source == "embedded" else found.name,
         "data_name": " ".join(filter(None, [data.name or str(data.train), data.subset])),
         "teacher_weights_sha256": found.weights_mark,
         "tokenizer_sha256": digest(tokenizer_mark(found.tokenizer)),
-        "inputs_sha256": encoded_mark(found.train.select_columns(["input_ids"])),
+        "inputs_sha256": found.inputs_mark(),
         "precision": found.accelerator.mixed_precision,
         "beams": chosen.beams,
         "length_penalty": str(chosen.length_penalty),
@@ -106,24 +108,23 @@ def _identity(found: Translator) -> dict[str, str | int]:
     }
 
 
-def _kept(found: Translator) -> int:
+def _kept(found: TextTeacher) -> int:
     chosen = found.settings.distill.sequence
     return chosen.beams if chosen.targets == "closest" else 1
 
 
-def _writer(found: Translator) -> Callable[[Sequence[int]], list[Texts]]:
+def _writer(found: TextTeacher) -> Callable[[Sequence[int]], list[Texts]]:
     chosen, task = found.settings.distill.sequence, found.task
-    assert isinstance(task, TranslationTask)
     decoding = replace(found.decoding, beams=chosen.beams, length_penalty=chosen.length_penalty)
 
     @torch.inference_mode()
     def write(ids: Sequence[int]) -> list[Texts]:
-        rows = found.train[list(ids)]["input_ids"]
-        order = np.argsort([-len(row) for row in rows], kind="stable").tolist()  # like lengths together
+        rows = found.inputs(ids)
+        order = np.argsort([-len(row.get("input_ids", ())) for row in rows], kind="stable").tolist()  # like lengths
         texts: list[Texts] = [[] for _ in rows]
         for first in range(0, len(order), BATCH):
             places = order[first : first + BATCH]
-            batch = task.collate([{"input_ids": rows[place]} for place in places])
+            batch = task.collate([rows[place] for place in places])
             on_device = {name: tensor.to(found.accelerator.device) for name, tensor in batch.items()}
             with found.accelerator.autocast():
                 written = write_several(found.load(), on_device, decoding, _kept(found))
@@ -135,15 +136,3 @@ def _writer(found: Translator) -> Callable[[Sequence[int]], list[Texts]]:
         return texts
 
     return write
-
-
-def _reporter(cache: TextCache) -> Callable[[int, int], None]:
-    """The run has no log yet: progress goes to the terminal."""
-    started = time.monotonic()
-
-    def say(done: int, total: int) -> None:
-        left = (time.monotonic() - started) * (total - done) / max(done, 1)
-        line = f"forge: the teacher has translated {done:,} of {total:,} texts, {left:.0f} s left ({cache.folder})"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-    return say

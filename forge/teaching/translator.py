@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
@@ -14,52 +14,41 @@ from forge.building.translation import decoding, translation_task
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
-from forge.models.generate import Decoding, end_tokens
-from forge.models.head import Head, find_head
 from forge.models.languages import direction, set_languages
 from forge.models.load import load_tokenizer, longest_input, peek
 from forge.models.seq2seq import load_seq2seq, seq2seq_architecture
+from forge.tasks.encoding import encoded_mark
 from forge.tasks.translation import TranslationTask
-from forge.teaching.found import TEACHER_SEED, FoundTeacher, check_tokenizers
+from forge.teaching.found import TEACHER_SEED, check_tokenizers
 from forge.teaching.student import Student
-from forge.train.evaluate import infer
-from forge.train.shards import is_sharding
+from forge.teaching.text_teacher import TextTeacher, refuse_labels
 
 BY_TEXT = "let it teach by its translations alone: distill.sequence.targets: teacher"
 
 
 @dataclass
-class Translator(FoundTeacher):
-    """A teacher with a row of logits for each token of a translation, a column a token of the vocabulary."""
+class Translator(TextTeacher):
+    """An encoder-decoder that was told its languages."""
 
-    decoding: Decoding = field(kw_only=True)  # how it is made to write when its texts become targets
+    made: ClassVar[str] = "translations"
+    did: ClassVar[str] = "the teacher has translated {} of {} texts"
 
     def meaning(self) -> list[Any]:
         """Which languages it was told."""
         assert isinstance(self.task, TranslationTask)
         return [self.task.prefix, self.task.target_language]
 
-    def head(self) -> Head | None:
-        """Its head, so that its logits are made a few tokens at a time."""
-        return None if is_sharding(self.accelerator) else find_head(self.load())
-
     def architecture(self) -> torch.nn.Module:
         """The network without memory for its weights."""
         return seq2seq_architecture(self.asset, self.model, self.tokenizer, "teacher.name")
 
-    def ends(self) -> set[int]:
-        """Tokens that end its texts."""
-        return end_tokens(self.load())
+    def inputs(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Tokens of the sources."""
+        return [{"input_ids": row} for row in self.train[list(ids)]["input_ids"]]
 
-    def measure(self) -> dict[str, Any]:
-        """Its figures, translations searched for as while training."""
-        size = self.settings.evaluate.batch_size
-        outputs = infer(self.accelerator, self.task, self.load(), self.validation, size)
-        scores = self.task.score(outputs, self.validation)
-        return {"figures": dict(scores.figures), "examples": len(outputs), "best": {}}
-
-    def judge(self, measured: Mapping[str, Any]) -> None:
-        """Any may teach: what is a good figure depends on the data."""
+    def inputs_mark(self) -> str:
+        """Of the tokens of all sources."""
+        return encoded_mark(self.train.select_columns(["input_ids"]))
 
     def _load(self) -> PreTrainedModel:
         return load_seq2seq(self.asset, self.model, self.tokenizer, TEACHER_SEED, "teacher.name")
@@ -69,9 +58,7 @@ def find_translator(settings: Settings, asset: Asset, student: Student, accelera
     """The teacher that the configuration names, if it reads and writes the student's tokens. Raises UserError."""
     task, chosen = student.task, settings.teacher
     assert isinstance(task, TranslationTask)
-    if chosen.labels or chosen.min_accuracy is not None:
-        key = "labels" if chosen.labels else "min_accuracy"
-        raise UserError(f"teacher.{key}: a translator has none; leave it out")
+    refuse_labels(chosen, "a translator")
     model = Model(
         name=asset.location,
         revision=chosen.revision,
@@ -107,7 +94,6 @@ def find_translator(settings: Settings, asset: Asset, student: Student, accelera
         validation,
         accelerator,
         classes=architecture.config.vocab_size,
-        side="target",
         decoding=decoding(settings, longest or settings.data.max_length, told),
     )
 

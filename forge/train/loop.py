@@ -258,10 +258,11 @@ class Trainer:
         """Gradient norms of the objective's terms, weighted, before the steps at which they are wanted."""
         objective, step = self.parts.objective, self.state.step + 1
         every = None if is_sharding(self.accelerator) else objective.norms_every  # a part of a gradient has no norm
-        if not (objective.wants_balance or (every and (step == 1 or step % every == 0))):
+        balance = objective.wants_balance and step > objective.restarts_at
+        if not (balance or (every and (step == 1 or step % every == 0))):
             return {}
         norms = self.updater.gradient_norms(batches, counted, self.state.step)
-        if objective.wants_balance:
+        if balance:
             self.emit(Notice(objective.balance(norms)))
         weights = objective.weights()
         return {f"grad_norm.{name}": weights[name] * norm for name, norm in norms.items()}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset, concatenate_datasets, disable_progress_bars
+from support import ROOT
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -256,3 +259,24 @@ def test_the_mark_of_encoded_data_sees_where_one_text_ends():
 def test_the_mark_of_encoded_data_does_not_depend_on_how_it_is_cut_into_chunks():
     whole = _changed()
     assert encoded_mark(concatenate_datasets([whole.select([0]), whole.select([1, 2])])) == encoded_mark(whole)
+
+
+def test_the_mark_of_texts_is_their_content():
+    """numpy gives the addresses of texts, which differ between two processes."""
+    columns = {"page": ["a", "bc", ""], "boxes": [[[1.0, 2.0], [3.0]], [], [[4.0]]], "image": [b"\x00", None, b"\xff"]}
+    script = (
+        "from datasets import Dataset; from forge.tasks.encoding import encoded_mark;"
+        f"print(encoded_mark(Dataset.from_dict({columns!r})))"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    mark = encoded_mark(Dataset.from_dict(columns))
+    assert told.strip() == mark
+    others = [
+        {"page": ["ab", "c", ""]},
+        {"page": ["a", "", "bc"]},
+        {"boxes": [[[1.0], [2.0, 3.0]], [], [[4.0]]]},
+        {"boxes": [[[1.0, 2.0]], [[3.0]], [[4.0]]]},
+        {"image": [b"\x00", None, b"\xfe"]},
+    ]
+    found = [encoded_mark(Dataset.from_dict(columns | other)) for other in others]
+    assert len({mark, *found}) == 6

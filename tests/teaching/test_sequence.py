@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from forge.tasks.metrics.ocr.text import edit_similarity
+from forge.tasks.metrics.translation import sentence_bleu
 from forge.teaching.sequence import _targets
 
-REFERENCES = ["the cat sleeps on the mat", "a dog", "two birds sing"]
+REFERENCES = {0: "the cat sleeps on the mat", 1: "a dog", 2: "two birds sing"}
 TEXTS = [["a cat rests", "the cat sleeps on a mat", None], [None, None], ["", "two birds sing"]]
 
 
 def test_the_best_that_came_to_an_end() -> None:
-    assert _targets(TEXTS, REFERENCES, closest=False) == (["a cat rests", "a dog", "two birds sing"], 1)
+    assert _targets(TEXTS, REFERENCES, None) == ["a cat rests", "a dog", "two birds sing"]
 
 
 def test_the_closest_to_the_reference() -> None:
-    assert _targets(TEXTS, REFERENCES, closest=True) == (["the cat sleeps on a mat", "a dog", "two birds sing"], 1)
+    for likeness in (sentence_bleu, edit_similarity):
+        assert _targets(TEXTS, REFERENCES, likeness) == ["the cat sleeps on a mat", "a dog", "two birds sing"]
 
 
-def test_no_reference_is_needed_where_all_came_to_an_end() -> None:
-    assert _targets([["a"], ["b"]], None, closest=False) == (["a", "b"], 0)
+def test_references_are_needed_only_where_there_is_no_text() -> None:
+    assert _targets([["a"], ["b"]], {}, None) == ["a", "b"]

@@ -175,16 +175,18 @@ class Cache(Section):
 class Sequence(Section):
     """Sequence-level distillation (Kim & Rush 2016): the student writes what its teacher would have written.
 
-    The teacher translates all training texts once, and these translations are kept as text beside the teacher cache.
+    The teacher translates all training texts, or reads all training pages, once; what it wrote is kept as text beside
+    the teacher cache.
     """
 
     targets: Literal["reference", "teacher", "closest", "both"] = "reference"
-    """What the student learns to write: `reference`: the data's targets; `teacher`: the teacher's best translation;
-    `closest`: of all that the search kept, the one most like the reference; `both`: reference and teacher in turn."""
+    """What the student learns to write: `reference`: the data's targets; `teacher`: the teacher's best text;
+    `closest`: of all that the search kept, the one most like the reference (in BLEU, of pages in edits);
+    `both`: reference and teacher in turn."""
     beams: Positive = 5
     """Width of the teacher's search."""
     length_penalty: float = 1.0
-    """Exponent by which a longer translation of the teacher is favoured."""
+    """Exponent by which a longer text of the teacher is favoured."""
 
 
 class Distill(Section):
@@ -194,8 +196,8 @@ class Distill(Section):
     """Layer map for the losses that name none of their own. Layers count from 1, 0 is the embeddings. `uniform`:
     student layer m of S learns from teacher layer m·T/S; `last`: last from last; or pairs `[[1, 2], [2, 4]]`."""
     balance: Literal["none", "gradient_norm"] = "none"
-    """`gradient_norm` scales each loss before step 1 so that its gradient is weight times as long as that of the
-    task loss; then a weight means the same for every loss."""
+    """`gradient_norm` scales each loss before its first step so that its gradient is weight times as long as that of
+    the task loss; then a weight means the same for every loss."""
     gradient_norm_every: Positive | None = 100
     """Steps between two measurements of each loss's gradient norm, after that of step 1; null measures none."""
     projection_learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None

@@ -26,7 +26,7 @@ TASK = "task"
 class KD(Objective):
     """(1 − α) · task loss + α · Σ_k weight_k · scale_k · loss_k, each loss a mean over the whole step.
 
-    The task loss is that of SFT. `scale` is 1, or fixed before step 1 by the gradient norms (`balance`). The student's
+    The task loss is that of SFT. `scale` is 1, or fixed by gradient norms (`balance`). The student's
     hidden states and projections come from hooks on the layers that the losses name. Of a model that writes text, with
     a label a token, all losses on logits are taken together, a few tokens at a time. `causal`: it is a decoder alone.
     What the task has beside it counts as part of the task loss: it is about the data too.
@@ -184,7 +184,7 @@ class KD(Objective):
                 self._scales[term.name] = norms[TASK] / norms[term.name]
         self.wants_balance = False
         shown = ", ".join(f"{name} × {scale:.4g}" for name, scale in self._scales.items())
-        return f"balance: gradient norms before step 1 were matched to the task loss's: {shown}"
+        return f"balance: gradient norms were matched to the task loss's: {shown}"
 
     def state(self) -> dict[str, Any]:
         """The scales; a run that was balanced once stays so."""

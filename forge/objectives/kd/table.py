@@ -90,7 +90,8 @@ class Pairing:
     def _pairs(self, name: str, rule: Rule | None, stack: str, lowest: int) -> list[tuple[int, int]]:
         key = "distill.layers" if rule is None else f"distill.{name}.layers"
         depths = self.student[stack].depth, self.teacher[stack].depth
-        return layer_pairs(self.layers if rule is None else rule, *depths, key=key, lowest=lowest)
+        named = stack if len(self._stacks(name)) > 1 else ""
+        return layer_pairs(self.layers if rule is None else rule, *depths, key=key, lowest=lowest, stack=named)
 
 
 @dataclass(frozen=True)

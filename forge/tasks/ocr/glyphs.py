@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from rapidfuzz.distance import Levenshtein
 
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -92,6 +93,24 @@ def label_cells(text: str, drawn: str, places_G: Numbers, grid: Grid) -> Numbers
         places = places_G[block.b : block.b + block.size]
         cells_T[block.a : block.a + block.size] = np.where(places == NOWHERE, NOWHERE, places // grid.sub_cells)
     return cells_T
+
+
+def moved_cells(ids_T: Sequence[int], own_U: Sequence[int], cells_U: Numbers) -> Numbers:
+    """cells_T: places of the labels of another text of the page, from those of its own text.
+
+    The two are aligned with as few edits as possible, and what is the same in both is in the same place. A text that
+    agrees with less than half of the page has no places at all: letters would meet by chance.
+    """
+    cells_T = np.full(len(ids_T), NOWHERE, dtype=np.int64)
+    if len(cells_U) == 0:
+        return cells_T
+    placed_U = np.concatenate([cells_U, np.full(max(0, len(own_U) - len(cells_U)), NOWHERE, dtype=np.int64)])
+    same = 0
+    for block in Levenshtein.opcodes(list(own_U), list(ids_T)):
+        if block.tag == "equal":
+            cells_T[block.dest_start : block.dest_end] = placed_U[block.src_start : block.src_end]
+            same += block.src_end - block.src_start
+    return cells_T if 2 * same >= max(len(ids_T), len(own_U)) else np.full_like(cells_T, NOWHERE)
 
 
 def pad_places(cells: Sequence[Sequence[int]], length: int) -> Numbers:

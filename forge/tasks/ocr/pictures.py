@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from forge.tasks.embedded.page_image import picture
-from forge.tasks.embedded.page_tree import PRESETS
+from forge.tasks.embedded.page_tree import PRESETS, tree
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -57,6 +57,14 @@ def pictured(row: Mapping[str, Any]) -> Pictured:
     boxes = np.asarray(row["boxes"], np.float32).reshape(-1, 4)
     known = boxes if row["characters"] or not row["markdown"] else None
     return Pictured(pixels, row["markdown"], row["characters"], known)
+
+
+def markdown_of(row: Mapping[str, Any]) -> str:
+    """The Markdown of a row's page, without drawing it."""
+    if row.get("markdown") is not None:
+        return str(row["markdown"])
+    _, preset, split, seed, index = str(row["page"]).split("/")
+    return tree(preset, split, int(index), int(seed)).markdown
 
 
 def embedded_name(preset: str, split: str, seed: int, index: int) -> str:

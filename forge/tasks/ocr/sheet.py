@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from forge.tasks.base import IGNORED_LABEL, Batch
 from forge.tasks.encoding import pad
 from forge.tasks.ocr.canvas import Laid, lay, places_of
-from forge.tasks.ocr.glyphs import Grid, pad_places
+from forge.tasks.ocr.glyphs import Grid, moved_cells, pad_places
 from forge.tasks.ocr.pictures import Pictured
 
 
@@ -68,13 +68,19 @@ class Sheet:
         return int(self.tokenizer.pad_token_id)
 
     def _places(self, pages: Sequence[Pictured], laid: Sequence[Laid], labels: Sequence[Sequence[int]]) -> Batch:
-        """Of pages whose characters' places are not known all cells are left out."""
+        """Of pages whose characters' places are not known all cells are left out.
+
+        What is in the cells is what the page says. Labels may be of another text, of a teacher's reading of it: then
+        they have the places of the page's own labels that they agree with.
+        """
         shape = (self.grid.rows * self.grid.columns, self.grid.sub_cells)
         nothing = np.full(shape, IGNORED_LABEL, np.int64), np.zeros(0, np.int64)
-        found = [
-            places_of(page, one, list(ids), self.grid, self._padding) or nothing
-            for page, one, ids in zip(pages, laid, labels, strict=True)
-        ]
+        found = []
+        for page, one, ids, own in zip(
+            pages, laid, labels, self.encode([page.markdown for page in pages]), strict=True
+        ):
+            cells, where = places_of(page, one, own, self.grid, self._padding) or nothing
+            found.append((cells, where if list(ids) == own else moved_cells(ids, own, where)))
         longest = max(map(len, labels))
         return {
             "cell_labels": torch.from_numpy(np.stack([cells for cells, _ in found])),

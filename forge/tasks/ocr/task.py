@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from forge.tasks.base import Batch, Scores, Side
 from forge.tasks.encoding import list_lengths
 from forge.tasks.metrics.ocr.score import score_pages
-from forge.tasks.ocr.pictures import Pictured, pictured
+from forge.tasks.metrics.ocr.text import edit_similarity
+from forge.tasks.ocr.pictures import Pictured, markdown_of, pictured
 from forge.tasks.written import Write, Written, infer_written, mean_loss
 
 SAMPLES = 10  # pages that a report shows
@@ -68,8 +69,8 @@ class OcrTask:
         return rows.add_column("labels", labels).add_column("length", [len(one) for one in labels])
 
     def with_targets(self, data: Dataset, targets: Sequence[str]) -> Dataset:
-        """The data with other texts in place of its own."""
-        kept = [name for name in data.column_names if name not in {"labels", "length", "markdown"}]
+        """The data with other texts to write; what is on the pages stays known, for losses on where it is."""
+        kept = [name for name in data.column_names if name not in {"labels", "length"}]
         labels = self.form.encode(targets)
         rows = data.select_columns(kept).add_column("labels", labels)
         return rows.add_column("length", [len(one) for one in labels])
@@ -79,9 +80,20 @@ class OcrTask:
         if "labels" in data.column_names:
             written = list_lengths(data, "labels")
         else:
-            drawn = self.form.encode([pictured(row).markdown for row in data])
-            written = np.asarray([len(one) for one in drawn], np.int64)
+            written = np.asarray([len(one) for one in self.form.encode(self.references(data))], np.int64)
         return {"input": np.full(len(data), self.form.input_length(), np.int64), "target": written}
+
+    def references(self, data: Dataset) -> list[str]:
+        """The Markdown of each page; none is drawn for it."""
+        return data["markdown"][:] if "markdown" in data.column_names else [markdown_of(row) for row in data]
+
+    def likeness(self, text: str, reference: str) -> float:
+        """Edit similarity."""
+        return edit_similarity(text, reference)
+
+    def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Token ids as Markdown."""
+        return self.form.texts(ids)
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
         """What the form makes of the rows' pages."""
