@@ -18,7 +18,8 @@ class Pages(Section):
 
     canvas: Annotated[tuple[CanvasEdge, CanvasEdge], Field(strict=False)] | None = None
     """Height and width in pixels of the sheet on which an embedded reader sees every page, multiples of 16 and 8:
-    larger pages are shrunk, smaller ones lie at the upper left. Null takes that of the embedded data, or 160 × 256.
+    larger pages are shrunk, smaller ones lie at the upper left. Null takes that of the embedded data, or what holds the
+    first 200 training pages, up to 1,600 pixels an edge.
     Models with an image processor of their own do not look at it."""
     dpi: Annotated[float, Field(ge=1, le=10_000)] = 100.0
     """Pixels an inch of a page of a PDF, unless `longest_edge` is set. Images have their pixels already."""
