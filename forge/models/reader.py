@@ -64,6 +64,7 @@ def build_reader_config(
         "eos_token_id": characters.end,
         "decoder_start_token_id": characters.start,
     }
+    kind = {"dtype": "float32"}  # said here, because loading a checkpoint says it: the file stays the same
     decoder = TrOCRConfig(
         vocab_size=characters.count,
         d_model=shape.width,
@@ -78,8 +79,9 @@ def build_reader_config(
         is_decoder=True,
         add_cross_attention=True,
         **special,
+        **kind,
     )
-    encoder = PageEncoderConfig(hidden_size=shape.width, image_size=list(sheet) if sheet else None)
+    encoder = PageEncoderConfig(hidden_size=shape.width, image_size=list(sheet) if sheet else None, **kind)
     return VisionEncoderDecoderConfig(encoder=encoder.to_dict(), decoder=decoder.to_dict(), **special)
 
 

@@ -25,6 +25,7 @@ SAVED_AND_READ = """
 import sys, torch
 import forge.models.page_encoder
 from transformers import AutoModelForImageTextToText
+torch.set_num_threads(1)
 model = AutoModelForImageTextToText.from_pretrained(sys.argv[1]).eval()
 from safetensors.torch import load_file, save_file
 batch = load_file(sys.argv[2])
@@ -47,7 +48,10 @@ def reader() -> Any:
     return build_reader("embedded/tiny-reader", CHARACTERS, seed=0, max_length=64).eval()
 
 
-@pytest.mark.parametrize(("name", "millions"), [("embedded/tiny-reader", 1.0), ("embedded/small-reader", 2.8)])
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("embedded/tiny-reader", 1.0), ("embedded/small-reader", 2.8), ("embedded/mini-reader", 0.55)],
+)
 def test_readers_have_the_stated_size(name: str, millions: float) -> None:
     model = build_reader(name, CHARACTERS, seed=0)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(millions * 1e6, rel=0.05)
@@ -65,6 +69,7 @@ def test_teacher_and_student_look_at_the_same_cells_with_as_many_heads() -> None
     assert {name: stack["encoder"].width for name, stack in zip(EMBEDDED_READERS, stacks, strict=True)} == {
         "embedded/small-reader": 192,
         "embedded/tiny-reader": 128,
+        "embedded/mini-reader": 96,
     }
 
 
@@ -90,14 +95,17 @@ def test_a_state_for_each_cell_row_by_row(size: tuple[int, int]) -> None:
     assert torch.equal(encoder(pages(2, size), return_dict=False)[0], outputs.last_hidden_state)
 
 
-def test_what_is_drawn_in_a_cell_changes_that_cell_most() -> None:
+def test_what_is_drawn_in_a_cell_changes_the_states_there_most() -> None:
+    torch.manual_seed(0)
     encoder = PageEncoder(PageEncoderConfig()).eval()
     page = pages(1, (96, 160))
     marked = page.clone()
     marked[:, :, 3 * 16 + 4 : 3 * 16 + 12, 11 * 8 + 2 : 11 * 8 + 6] = 0.0
     with torch.no_grad():
         change_L = (encoder(marked).last_hidden_state - encoder(page).last_hidden_state).norm(dim=-1)[0]
-    assert int(change_L.argmax()) == 3 * 20 + 11
+    row, column = divmod(int(change_L.argmax()), 20)
+    assert abs(row - 3) <= 1
+    assert abs(column - 11) <= 1
 
 
 @pytest.mark.parametrize("size", [(31, 64), (32, 60)])
