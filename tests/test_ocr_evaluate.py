@@ -202,3 +202,21 @@ def test_plainer_names_are_taken_where_they_are_plain(call: Any, tmp_path: Path)
     found = json.loads(call("--hypotheses", folder, "--tests", test, "--json")[1])
     assert found["pages"]["missing"] == ["b.pdf, page 1", "c.pdf, page 1", "c.pdf, page 2"]
     assert (found["files"]["one"]["passed"], found["files"]["one"]["checks"]) == (2, 4)
+
+
+# Pages of one's own
+
+
+def test_other_pages(call: Any, reader_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(document(box=b"0 0 160 23"))
+    (tmp_path / "a.md").write_text("Hello, page\n", encoding="utf-8")
+    code, out, err = call("--run", reader_run, "--data", tmp_path, "--json")
+    assert (code, err) == (0, "")
+    [(name, found)] = json.loads(out)["splits"].items()
+    assert (name, found["pages"], found["characters"]) == (str(tmp_path), 1, 11)
+    code, _, err = call("--run", reader_run, "--data", tmp_path / "no")
+    assert (code, err.count("\n")) == (2, 1)
+    code, _, err = call("--run", reader_run, "--data", tmp_path, tmp_path)
+    assert (code, err) == (2, "forge: --data takes one directory or file of pages\n")
+    code, out, _ = call("--run", reader_run, "--against", reader_run, "--data", tmp_path, "--json")
+    assert json.loads(out)["splits"][str(tmp_path)]["examples"] == 1
