@@ -82,7 +82,9 @@ def main() -> None:
             lines.append(
                 f"| {name} | {stage} | {shown} | {statistics.median(ratios):.2f} × ({min(ratios):.2f} – {max(ratios):.2f}) |"
             )
-    text = "\n".join(lines) + f"\n\nImages a second, medians of {rounds} rounds of {steps} steps; ratios within a round."
+    text = (
+        "\n".join(lines) + f"\n\nImages a second, medians of {rounds} rounds of {steps} steps; ratios within a round."
+    )
     write_table("page_train", "Training a page reader with pages drawn ahead", text, "python -m bench.page_train")
 
 

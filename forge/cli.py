@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from forge.cli_options import add_evaluate_options, add_predict_options
 from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError, note_exit
 from forge.core.io import FULL, storage_errors
 from forge.core.version import VERSION
 
 if TYPE_CHECKING:
-    from forge.runs.run_dir import RunDirectory
     from forge.train.signals import StopRequest
 
 EXIT_INTERRUPTED = 130
@@ -107,28 +107,10 @@ def _parser() -> argparse.ArgumentParser:
         made = verb(name, run, text)
         made.add_argument("--config", required=True, metavar="FILE", help="the run's YAML file")
     _add_config_verb(verb("config", _config, "show, check, explain and compare configurations"))
-    evaluate = verb("evaluate", _evaluate, "measure a run's model, or translations in files; compare two of either")
-    _add_translation_options(evaluate)
-    evaluate.add_argument("--against", metavar="B", help="a second run (or file of translations) to compare with")
-    evaluate.add_argument(
-        "--data",
-        metavar="F",
-        nargs="+",
-        help="a file, a data set directory, or two files: test.{en,fr}; without it the run's own figures",
-    )
-    evaluate.add_argument("--subset", help="subset of a data set directory, for example sst2")
-    evaluate.add_argument("--split", help="split of a data set directory, or of a run (default: test)")
-    evaluate.add_argument("--json", action="store_true", help="print all figures and tables as JSON")
-    for column in ("text", "text_pair", "label", "source", "target"):
-        evaluate.add_argument(f"--{column}", metavar="COLUMN", help=f"column of the {column.replace('_', ' ')}")
-    evaluate.add_argument("--write_hypotheses", metavar="FILE", help="write a run's translations, a line each")
-    about = "labels as JSON lines, or translations a line each: of arguments, a file or standard input"
-    predict = verb("predict", _predict, about)
-    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts; for a pair model two for each example")
-    predict.add_argument("--file", metavar="F", help=".jsonl, .csv, .tsv, .parquet, or text with a line each")
-    for made in (evaluate, predict):
-        made.add_argument("--beams", type=_beams, metavar="N", help="translation: width of the search; 1 is greedy")
-    predict.add_argument("--json", action="store_true", help="translation: JSON lines with source and translation")
+    evaluate = verb("evaluate", _evaluate, "measure a run's model, or texts in files; compare two of either")
+    predict = verb("predict", _predict, "labels, translations or Markdown: of arguments, files or standard input")
+    add_evaluate_options(evaluate)
+    add_predict_options(predict)
     runs = verb("runs", _runs, "list all runs: how each stands, and what to type next")
     runs.add_argument("folder", nargs="?", default="runs", metavar="DIR", help="where to look (default: runs)")
     runs.add_argument(
@@ -145,22 +127,6 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--run", dest="run_dir", required=made is not evaluate, metavar="R", help="a run directory")
         made.add_argument("--checkpoint", default="best", metavar="N", help="best (the default), last, average, a step")
     return parser
-
-
-def _beams(text: str) -> int:
-    """1 to 64, as for generate.beams."""
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 64, got {text}")
-    return int(text)
-
-
-def _add_translation_options(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--hypotheses", metavar="FILE", help="translations to score, a line each, as they would be read")
-    made.add_argument("--references", metavar="FILE", help="their references, a line each")
-    made.add_argument("--sources", metavar="FILE", help="what was translated, a line each; COMET needs it")
-    made.add_argument("--language", metavar="L", help="language of the translations, for example fr")
-    made.add_argument("--tokenised_lower", action="store_true", help="also the BLEU of the Multi30k literature")
-    made.add_argument("--comet", nargs="?", const="", metavar="MODEL", help="also COMET, from its own environment")
 
 
 def _add_config_verb(made: argparse.ArgumentParser) -> None:
@@ -294,34 +260,12 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _predict(options: argparse.Namespace, rest: list[str]) -> int:
-    _refuse(rest)
-    from forge.runs.run_dir import open_existing
+    # argparse hands over a text or file that stands after a flag as unknown; here it is one like any other.
+    options.texts += [word for word in rest if not word.startswith("-")]
+    _refuse([word for word in rest if word.startswith("-")])
+    from forge.predict import predict
 
-    run = open_existing(options.run_dir)
-    if run.metadata()["config"]["task"] == "translation":
-        return _translate(run, options)
-    from forge.inference.classification import load_run, predict, rows_to_predict
-
-    loaded = load_run(run, options.checkpoint)
-    for answer in predict(loaded, rows_to_predict(loaded, options.texts, options.file)):
-        print(json.dumps(answer, ensure_ascii=False), flush=True)
-    return EXIT_DONE
-
-
-def _translate(run: RunDirectory, options: argparse.Namespace) -> int:
-    from forge.inference.translation import load_translator, texts_to_translate, translate
-
-    loaded = load_translator(run, options.checkpoint, options.beams)
-    texts = texts_to_translate(options.texts, options.file)
-    kept = list(texts) if options.json else texts
-    answers = translate(loaded, kept)
-    if options.json:
-        for text, answer in zip(kept, answers, strict=True):
-            print(json.dumps({"source": text, "translation": answer}, ensure_ascii=False), flush=True)
-        return EXIT_DONE
-    for answer in answers:
-        print(answer, flush=True)
-    return EXIT_DONE
+    return predict(options, sys.stdout)
 
 
 def _export(options: argparse.Namespace, rest: list[str]) -> int:

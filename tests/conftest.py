@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import Lives
@@ -14,3 +15,11 @@ def lives() -> Iterator[Lives]:
     server = Lives()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def reader_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page reader after a few steps: what it writes is no text yet, but it writes."""
+    from reader_stub import train_reader
+
+    return train_reader(tmp_path_factory.mktemp("reader"))

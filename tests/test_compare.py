@@ -220,7 +220,7 @@ def test_data_that_has_changed_since(refused, tmp_path, labelled):
 
 def test_not_a_run(refused, runs, tmp_path):
     assert "is not a run directory" in refused("--run", runs[0], "--against", tmp_path)
-    assert refused() == "evaluate needs --run R, or --hypotheses FILE with --references FILE"
+    assert refused().startswith("evaluate needs --run R, or --hypotheses FILE with --references FILE, or of pages")
 
 
 # Text files

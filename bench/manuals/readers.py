@@ -74,7 +74,6 @@ def version() -> str:
 def model(run: Path, checkpoint: str = "best") -> Read:
     """The trained model of a run."""
     from forge.inference.ocr import load_reader, read_images
-
     from forge.runs.run_dir import open_existing
 
     loaded = load_reader(open_existing(run), checkpoint)

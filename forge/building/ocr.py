@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from forge.building.base import Built, Site
 from forge.config.schema import Glyphs, Model, Settings
+from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
 from forge.models.capture import AttentionSite, HiddenSite, layout
@@ -23,7 +25,7 @@ from forge.objectives.glyphs import CellCharacters, GuidedAttention, make_cell_h
 from forge.tasks.base import TaskData
 from forge.tasks.ocr.characters import character_tokenizer
 from forge.tasks.ocr.glyphs import Grid
-from forge.tasks.ocr.read import PageSplits, read_page_splits
+from forge.tasks.ocr.read import CANVAS, PageSplits, read_page_splits
 from forge.tasks.ocr.sheet import Sheet
 from forge.tasks.ocr.task import OcrTask
 from forge.tasks.sources import Table
@@ -89,6 +91,33 @@ def decoding(settings: Settings, longest: int) -> Decoding:
     return Decoding(chosen.beams, min(chosen.max_length or longest, longest - 1), chosen.length_penalty)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A trained model, and what reads pages with it. `sheet` is the size in pixels of the only pages it can see."""
+
+    model: PreTrainedModel
+    task: OcrTask
+    decoding: Decoding
+    sheet: tuple[int, int] | None = None
+
+
+def reading_of(settings: Settings, source: Asset, wanted: Model, facts: Mapping[str, Any]) -> Reading:
+    """Load a checkpoint of a run, of whatever family its model is; `facts` are what building the run noted.
+
+    Raises UserError.
+    """
+    config = peek_reader(source, wanted)
+    if not is_sheet_reader(config):
+        raise UserError(f"{source.location}  only embedded readers are used as yet")
+    tokenizer = load_tokenizer(source, wanted, [])
+    height, width = facts.get("sheet") or settings.data.pages.canvas or sheet_of(config) or CANVAS
+    sheet = (int(height), int(width))
+    model = load_sheet_reader(source, wanted, tokenizer, settings.seed, most_labels(settings), sheet)
+    task = sheet_task(settings, model, tokenizer, sheet)
+    assert isinstance(task.form, Sheet)
+    return Reading(model, task, decoding(settings, task.form.most), sheet)
+
+
 def most_labels(settings: Settings) -> int:
     """Longest Markdown in tokens, its end included."""
     return settings.data.max_target_length or settings.data.max_length
@@ -97,13 +126,14 @@ def most_labels(settings: Settings) -> int:
 def encode_splits(task: OcrTask, splits: PageSplits, site: Site) -> TaskData:
     """Encode every split."""
     evaluated = site.settings.evaluate.max_examples
-    train = _encode(task, splits.train, site.settings.data.max_train_examples) if splits.train else None
-    validation = {name: _encode(task, table, evaluated) for name, table in splits.validation.items()}
-    test = {name: _encode(task, table, evaluated) for name, table in splits.test.items()}
+    train = encode_pages(task, splits.train, site.settings.data.max_train_examples) if splits.train else None
+    validation = {name: encode_pages(task, table, evaluated) for name, table in splits.validation.items()}
+    test = {name: encode_pages(task, table, evaluated) for name, table in splits.test.items()}
     return TaskData(train, validation, test, splits.fingerprints)
 
 
-def _encode(task: OcrTask, table: Table, limit: int | None) -> Any:
+def encode_pages(task: OcrTask, table: Table, limit: int | None) -> Any:
+    """The first `limit` rows of a table, ready to collate."""
     rows = table.rows.select(range(min(limit, len(table.rows)))) if limit else table.rows
     return task.encode(rows)
 

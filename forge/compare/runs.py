@@ -8,17 +8,19 @@ from typing import Any
 
 from forge.compare.base import DIFFER, Given, TaskComparison, Tested
 from forge.compare.classification import ClassificationComparison
+from forge.compare.ocr import OcrComparison
 from forge.compare.translation import TranslationComparison
 from forge.core.errors import UserError
 from forge.inference.splits import own_splits, task_of
 from forge.runs.run_dir import RunDirectory
-from forge.runs.tables import comparison_table, system_lines
+from forge.runs.tables import comparison_table, page_lines, system_lines
 from forge.tasks.metrics.significance import as_json
 from forge.tasks.sources import Table
 
 TASKS: dict[str, TaskComparison] = {
     "classification": ClassificationComparison(),
     "translation": TranslationComparison(),
+    "ocr": OcrComparison(),
 }
 
 
@@ -41,7 +43,8 @@ def report(found: Compared) -> str:
     for name, tested in found.splits.items():
         lines += ["", f"{name}  ({tested.examples:,} examples)"]
         for system, measured in tested.systems.items():
-            lines += [f"{system.upper()}:", *system_lines(measured)]
+            told = system_lines if "signatures" in measured else page_lines
+            lines += [f"{system.upper()}:", *told(measured)]
         lines.append(comparison_table(as_json(tested.comparisons)))
     return "\n".join(lines)
 

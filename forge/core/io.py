@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from forge.core.errors import StorageError
 
@@ -37,14 +37,22 @@ def fsync_file(path: Path) -> None:
 
 
 def write_atomic(path: Path, text: str, durable: bool = True) -> None:
-    """Replace `path` by `text` in one step: temporary file, fsync, rename, fsync of the directory.
+    """Replace `path` by `text` in one step, as `writing` does."""
+    with writing(path, durable) as file:
+        file.write(text)
 
-    Without `durable` nothing waits for the disk: half a file is never seen, but a machine that crashes may lose it.
+
+@contextmanager
+def writing(path: Path, durable: bool = True) -> Iterator[TextIO]:
+    """Replace `path` in one step by what is written: temporary file, fsync, rename, fsync of the directory.
+
+    Nothing is replaced where the writing fails. Without `durable` nothing waits for the disk: half a file is never
+    seen, but a machine that crashes may lose it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())

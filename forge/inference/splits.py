@@ -9,6 +9,7 @@ from forge.config.schema import Data
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.runs.run_dir import RunDirectory
+from forge.tasks.ocr.read import read_page_splits
 from forge.tasks.parallel import read_evaluation
 from forge.tasks.sources import Table
 from forge.tasks.splits import read_splits
@@ -46,6 +47,9 @@ def _read(metadata: Mapping[str, Any]) -> dict[str, Table]:
     if config.get("task") == "translation":
         found = read_evaluation(data, asset)
         roles = (("validation", found.validation), ("test", found.test))
+    elif config.get("task") == "ocr":
+        pages = read_page_splits(data, asset, train=False)
+        roles = (("validation", dict(pages.validation)), ("test", dict(pages.test)))
     else:
         raw = read_splits(data.model_copy(update={"train": None}), asset)
         roles = (("validation", raw.validation), ("test", raw.test))

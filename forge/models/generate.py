@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from forge.models.search import UnableError, search
+from forge.models.watch import Watch, Watched
 from forge.tasks.base import Batch
 
 
@@ -50,6 +53,29 @@ def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> li
     ends, begun = end_tokens(model), 1 if decoding.first is None else 2
     texts = [_until_end(row[begun:], ends) for row in written.tolist()]
     return [texts[first : first + kept] for first in range(0, len(texts), kept)]
+
+
+def write_watched(
+    model: Any, batch: Batch, decoding: Decoding, temperature: float = 0.0, seeds: Sequence[int] | None = None
+) -> list[Watched]:
+    """One text for each example by greedy search, or drawn at a temperature, a seed a text: with its likelihood.
+
+    A text that runs in a loop is ended.
+    """
+    watch = Watch(len(next(iter(batch.values()))), end_tokens(model), temperature, seeds)
+    written = _generate(
+        model,
+        **_read(batch),
+        max_new_tokens=decoding.max_length,
+        max_length=None,
+        num_beams=1,
+        do_sample=False,
+        top_k=None,
+        forced_bos_token_id=decoding.first,
+        logits_processor=LogitsProcessorList([watch.scoring]),
+        stopping_criteria=StoppingCriteriaList([watch.ending]),
+    )
+    return watch.watched(written)
 
 
 def _generate(model: Any, **asked: Any) -> Tensor:

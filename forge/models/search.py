@@ -11,6 +11,7 @@ vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ from transformers import EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 from transformers.generation import GenerationMode, logits_process, stopping_criteria
 from transformers.modeling_outputs import BaseModelOutput
+
+from forge.models.watch import Ending, Scoring
 
 NEVER = -1.0e9  # the score of what must not be taken
 BLOCK = 64  # tokens whose largest score is looked at first
@@ -56,7 +59,7 @@ def search(
     start_BT = input_ids[:: generation_config.num_beams]
     found = _Found(start_BT, generation_config)
     if generation_config.num_beams == 1:
-        _greedy(rows, start_BT, found)
+        _greedy(rows, start_BT, found, [one for one in stopping_criteria if isinstance(one, Ending)])
     else:
         _beams(rows, start_BT, found)
     return found.texts_BKT.flatten(0, 1)
@@ -64,9 +67,10 @@ def search(
 
 def _check(processors: Any, endings: Any, settings: Any, inputs: dict[str, Any]) -> None:
     cache = inputs.get("past_key_values")
+    watched = settings.num_beams == 1  # beams change rows, which a watch does not follow
     able = (
-        all(type(processor) in ROW_BY_ROW for processor in processors)
-        and all(type(ending) in ENDINGS for ending in endings)
+        all(type(one) in ROW_BY_ROW or (watched and type(one) is Scoring) for one in processors)
+        and all(type(one) in ENDINGS or (watched and type(one) is Ending) for one in endings)
         and {name for name, value in inputs.items() if value is not None} == KNOWN_INPUTS
         and isinstance(cache, EncoderDecoderCache)
         and settings.eos_token_id is not None
@@ -152,19 +156,23 @@ class _Found:
         return (~gone_B).nonzero().flatten()
 
 
-def _greedy(rows: _Rows, ids_BT: Tensor, found: _Found) -> None:
+def _greedy(rows: _Rows, ids_BT: Tensor, found: _Found, endings: Sequence[Ending]) -> None:
     done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
     scores_BV = rows.first(ids_BT)
     while True:
         next_B = scores_BV.argmax(-1).masked_fill(done_B, found.padding)
         ids_BT = torch.cat((ids_BT, next_B[:, None]), 1)
         done_B = done_B | torch.isin(next_B, found.ends)
+        for ending in endings:
+            done_B = done_B | ending(ids_BT, None)
         stay = found.leave(done_B, ids_BT[:, None], ids_BT.shape[1] == found.longest)
         if stay is not None:
             if not len(stay):
                 return
             ids_BT, done_B = ids_BT[stay], done_B[stay]
             rows.keep(stay)
+            for ending in endings:
+                ending.watch.keep(stay)
         scores_BV = rows.next(ids_BT, ids_BT[:, -1:])
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from forge.core.manifest import AVERAGE, average_of, checkpoint_names
 
-HUB_TASKS = {"classification": "text-classification", "translation": "translation"}
+HUB_TASKS = {"classification": "text-classification", "translation": "translation", "ocr": "image-text-to-text"}
 
 
 TRANSFORMERS, CTRANSLATE2 = "transformers", "ctranslate2"  # what loads an exported folder
@@ -51,7 +51,7 @@ def model_card(
         mode=metadata["mode"],
         checkpoint=_described(state, checkpoint),
         total=state.get("total_steps"),
-        usage=_usage(config, library).strip(),
+        usage=_usage(metadata, library).strip(),
         table=(table if measured else "This checkpoint is not the run's best one; its figures were not kept.")
         + ("\n\nConverted to CTranslate2; the figures are of the model before." if library == CTRANSLATE2 else ""),
         version=metadata["versions"]["forge"],
@@ -76,14 +76,28 @@ def _described(state: Mapping[str, Any], checkpoint: str) -> str:
     return ("Best checkpoint, at" if is_best else "Checkpoint at") + f" step {step}"
 
 
-def _usage(config: Mapping[str, Any], library: str) -> str:
+def _usage(metadata: Mapping[str, Any], library: str) -> str:
     """Python code that answers with the exported folder."""
+    config = metadata["config"]
+    if config["task"] == "ocr":
+        return _reading(metadata)
     if config["task"] != "translation":
         return CLASSIFY
     data, search = config["data"], config["generate"]
     most = search["max_length"] or data["max_target_length"] or data["max_length"]
     code = TRANSLATE if library == TRANSFORMERS else TRANSLATE_FAST
     return code.format(longest=data["max_length"], beams=search["beams"], penalty=search["length_penalty"], most=most)
+
+
+def _reading(metadata: Mapping[str, Any]) -> str:
+    """Of an embedded reader, which sees a sheet of one size, or of a model with a processor of its own."""
+    config = metadata["config"]
+    data, search = config["data"], config["generate"]
+    longest = data["max_target_length"] or data["max_length"]  # with the end, which the sheet's reader counts too
+    beams, most = search["beams"], search["max_length"] or longest
+    if sheet := metadata.get("sheet"):
+        return READ_SHEET.format(height=sheet[0], width=sheet[1], beams=beams, most=min(most, longest - 1))
+    return READ.format(prompt=data["pages"]["prompt"], beams=beams, most=most)
 
 
 def _result(task: str, assets: Mapping[str, Any], split: str, figures: Mapping[str, float]) -> dict[str, Any]:
@@ -125,6 +139,39 @@ for found in translator.translate_batch(
 ):
     ids = tokenizer.convert_tokens_to_ids(found.hypotheses[0])
     print(tokenizer.decode(ids, skip_special_tokens=True).strip())
+"""
+
+READ_SHEET = """
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+import forge.models.page_encoder  # its encoder is Forge's own: pip install forge-distill
+
+folder, height, width = "path/to/this/folder", {height}, {width}
+tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
+page = Image.open("page.png").convert("L")  # black on white, as large as the pages that it was trained on
+page.thumbnail((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+sheet = Image.new("L", (width, height), int(np.median(page)))
+sheet.paste(page)  # at the upper left
+pixels = torch.from_numpy(np.asarray(sheet).copy())[None, None] / 255
+written = model.generate(pixel_values=pixels, num_beams={beams}, max_new_tokens={most})
+print(tokenizer.decode(written[0], skip_special_tokens=True))
+"""
+
+READ = """
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+folder = "path/to/this/folder"
+processor, model = AutoProcessor.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
+content = [{{"type": "image", "image": Image.open("page.png")}}, {{"type": "text", "text": {prompt!r}}}]
+told = [{{"role": "user", "content": content}}]
+how = {{"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}}
+inputs = processor.apply_chat_template(told, **how)
+written = model.generate(**inputs, num_beams={beams}, max_new_tokens={most})
+print(processor.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 """
 
 CARD = """---

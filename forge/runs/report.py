@@ -21,6 +21,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;margin:.5rem 0}
 td,th{padding:.25rem .75rem;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
 svg{max-width:100%;height:auto}pre{background:#f5f5f5;padding:1rem;overflow:auto;font-size:.85rem}
+.samples td{text-align:left;vertical-align:top;white-space:pre-wrap}
 .verdict{font-size:1.1rem}.heat td{text-align:center}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}
 td,th{border-color:#444}pre{background:#242424}svg{background:#fff;border-radius:4px}}
@@ -136,8 +137,9 @@ def _tables(record: Mapping[str, Any]) -> list[str]:
     figures = [name for name, value in record.items() if isinstance(value, float) and name != "epoch"]
     tables = [_table([*figures, "examples"], [[*(f"{record[name]:.4f}" for name in figures), record["examples"]]])]
     if "samples" in record:
-        columns = list(record["samples"][0])
-        return [*tables, _table(columns, [[sample[name] for name in columns] for sample in record["samples"]])]
+        columns = list(next(iter(record["samples"]), {}))
+        rows = [[sample[name] for name in columns] for sample in record["samples"]]
+        return [*tables, _table(columns, rows, "samples")]
     rows = [
         [name, *(f"{row[column]:.3f}" for column in ("precision", "recall", "f1")), row["support"]]
         for name, row in record["per_class"].items()
@@ -157,10 +159,10 @@ def _heat(header: Sequence[str], names: Sequence[str], counts: Sequence[Sequence
     return f"<table class=heat><tr>{head}</tr>{''.join(rows)}</table>"
 
 
-def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+def _table(header: Sequence[object], rows: Sequence[Sequence[object]], kind: str = "") -> str:
     head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f"<table{f' class={kind}' if kind else ''}><tr>{head}</tr>{body}</table>"
 
 
 def _text(value: object) -> str:

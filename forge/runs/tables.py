@@ -11,6 +11,17 @@ ABOUT = {
     "length_ratio": "tokens of the hypotheses over those of the references",
     "loss": "of the references, nats a token",
 }
+ABOUT_PAGES = {
+    "cer": "edits a character, over all pages",
+    "wer": "edits a word, over all pages",
+}
+ODD_PAGES = {
+    "blank_with_text": "blank pages got text",
+    "nothing_read": "pages got none",
+    "loops": "pages end in a loop",
+    "invented_tables": "pages have more tables than there are",
+}
+MOST_SHOWN = 5
 TRIALS_OF = {RANDOMISATION: "trials", MCNEMAR: "examples on which one alone is right"}
 
 
@@ -49,8 +60,7 @@ def translations_table(found: Mapping[str, Any]) -> str:
 
 def measured_table(found: Mapping[str, Any]) -> str:
     """A translation run, measured: the figures of each split with their signatures."""
-    beams = "greedy" if found["beams"] == 1 else f"{found['beams']} beams"
-    lines = [f"{found['checkpoint']} of {found['run']}, {beams}"]
+    lines = [f"{found['checkpoint']} of {found['run']}, {_search(found['beams'])}"]
     for name, system in found["splits"].items():
         lines += [f"{name}  ({system['examples']:,} examples)", *system_lines(system)]
     return "\n".join(lines)
@@ -67,6 +77,58 @@ def system_lines(system: Mapping[str, Any]) -> list[str]:
         f"{system['brevity_penalty']:.3f}, {tokens['hypothesis']:,} tokens for {tokens['reference']:,}"
     )
     return lines + [f"  {figure} is left out: {why}" for figure, why in system["left_out"].items()]
+
+
+def pages_table(found: Mapping[str, Any]) -> str:
+    """A page reader, measured: the figures of each split."""
+    lines = [f"{found['checkpoint']} of {found['run']}, {_search(found['beams'])}"]
+    for name, system in found["splits"].items():
+        lines += [f"{name}  ({system['pages']:,} pages, {system['characters']:,} characters)", *page_lines(system)]
+    return "\n".join(lines)
+
+
+def page_lines(system: Mapping[str, Any]) -> list[str]:
+    """The figures of pages that were read, a line each, and what explains them."""
+    lines = []
+    for figure, value in system["figures"].items():
+        pages = system["measured"].get(figure)
+        about = ABOUT_PAGES.get(figure) or (f"mean of {pages:,} pages" if pages else ABOUT.get(figure, ""))
+        lines.append(f"  {figure:<20} {value:9.4f}  {about}".rstrip())
+    worst = [f"{page['page']} ({page['cer']:.2f})" for page in system["worst"][:MOST_SHOWN]]
+    lines += [f"  worst pages (CER): {', '.join(worst)}"] if worst else []
+    for name, about in ODD_PAGES.items():
+        if odd := [one if isinstance(one, str) else one["page"] for one in system[name]]:
+            more = f" and {len(odd) - MOST_SHOWN:,} more" if len(odd) > MOST_SHOWN else ""
+            lines.append(f"  {len(odd):,} {about}: {', '.join(odd[:MOST_SHOWN])}{more}")
+    return lines
+
+
+def checks_table(found: Mapping[str, Any]) -> str:
+    """Checks of pages: their rate with its interval, by file and by type, and what is in none of these."""
+    search = f", {_search(found['beams'])}" if "beams" in found else ""
+    pages, interval = found["pages"], found["interval"]
+    lines = [f"{found['of']}{search}"]
+    if "pass_rate" in found["figures"]:
+        low, high = interval
+        of = f"mean over {len(found['files'])} files" if len(found["files"]) > 1 else "one file"
+        lines.append(f"pass_rate {found['figures']['pass_rate']:.4f}  95 % [{low:.4f}, {high:.4f}], {of}")
+    for kind in ("files", "types"):
+        width = max(map(len, found[kind]), default=0) + 2
+        lines += ["", f"{kind[:-1]:<{max(width, 10)}}    rate  passed  checks"]
+        for name, row in found[kind].items():
+            rate = f"{row['pass_rate']:8.4f}{row['passed']:8,d}{row['checks']:8,d}"
+            lines.append(f"{name:<{max(width, 10)}}{rate}")
+    lines += ["", f"{pages['read']:,} of {pages['asked']:,} pages have a text; checks of the others fail"]
+    lines += [f"  {name}" for name in pages["missing"][:MOST_SHOWN]]
+    if (more := len(pages["missing"]) - MOST_SHOWN) > 0:
+        lines.append(f"  and {more:,} more")
+    for kind, why in found.get("left_out", {}).items():
+        lines.append(f"checks of type {kind} are in no rate: {why}; to compare them needs a browser")
+    return "\n".join(lines)
+
+
+def _search(beams: int) -> str:
+    return "greedy" if beams == 1 else f"{beams} beams"
 
 
 def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
