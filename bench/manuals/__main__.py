@@ -103,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.crops = 10 if asked.quick else asked.crops
     runs = dict(_named(one) for one in asked.run)
     text = run(files, asked, runs)
-    command = "python -m bench.manuals --pdfs DIR" + "".join(f" --run {one}" for one in asked.run)
+    shown = [f"{kind}=" * bool(kind) + "/".join(path.parts[-5:]) for kind, path in runs.items()]
+    command = "python -m bench.manuals --pdfs DIR" + "".join(f" --run …/{one}" for one in shown)
     write_table("manuals", "Pages that other programs made", text, command + (" --pages 20" if asked.pages else ""))
 
 
