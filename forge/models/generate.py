@@ -62,7 +62,9 @@ def write_watched(
 
     A text that runs in a loop is ended.
     """
-    watch = Watch(len(next(iter(batch.values()))), end_tokens(model), temperature, seeds)
+    # Not every tensor has a row for each example: some models take all images as one list of patches.
+    rows = batch["attention_mask"] if "attention_mask" in batch else batch["pixel_values"]
+    watch = Watch(len(rows), end_tokens(model), temperature, seeds)
     written = _generate(
         model,
         **_read(batch),
@@ -71,6 +73,8 @@ def write_watched(
         num_beams=1,
         do_sample=False,
         top_k=None,
+        top_p=None,
+        temperature=None,
         forced_bos_token_id=decoding.first,
         logits_processor=LogitsProcessorList([watch.scoring]),
         stopping_criteria=StoppingCriteriaList([watch.ending]),

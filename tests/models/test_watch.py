@@ -9,7 +9,7 @@ from reader_stub import noise, pictured, stub_reader
 from forge.models import generate
 from forge.models.generate import Decoding, write, write_watched
 from forge.models.search import UnableError
-from forge.models.watch import CERTAIN_TOKENS, LOOKED_EVERY, certain_loop
+from forge.models.watch import CERTAIN_TOKENS, LOOKED_EVERY, Watch, certain_loop
 from forge.tasks.base import forward
 from forge.tasks.written import nll
 
@@ -102,3 +102,31 @@ def test_what_stands_on_pages_is_no_certain_loop():
     assert certain_loop([32] * 500) == (1, 500)  # whatever token is a space
     assert certain_loop(list(range(600))) is None
     assert certain_loop([]) is None
+
+
+def test_after_a_prompt_only_what_is_written_counts():
+    from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessorList, StoppingCriteriaList
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=12, bos_token_id=1, eos_token_id=2, pad_token_id=0, **shape)).eval()
+    model.lm_head.weight.data.normal_(0.0, 1.0)
+    prompts = torch.tensor([[0, 0, 5, 6], [3, 4, 5, 6], [0, 7, 8, 9]])
+    mask = (prompts != 0).long()
+    watch = Watch(3, {2}, 1.0, [1, 2, 3])
+    made = model.generate(
+        input_ids=prompts,
+        attention_mask=mask,
+        max_new_tokens=9,
+        do_sample=False,
+        logits_processor=LogitsProcessorList([watch.scoring]),
+        stopping_criteria=StoppingCriteriaList([watch.ending]),
+    )
+    for row, one in enumerate(watch.watched(made)):
+        assert one.ids == made[row, 4 : 4 + len(one.ids)].tolist()
+        assert one.ids[-1] == 2 or len(one.ids) == 9
+        whole = torch.tensor([[*prompts[row][mask[row] == 1].tolist(), *one.ids]])
+        with torch.no_grad():
+            log_probs = model(whole).logits[0, -len(one.ids) - 1 : -1].log_softmax(-1)
+        expected = log_probs.gather(1, torch.tensor(one.ids)[:, None]).sum().item()
+        assert one.log_prob == pytest.approx(expected, abs=1e-3)
