@@ -19,11 +19,11 @@ from forge.tasks.embedded.page_tree import PRESETS
 PICTURE = RESULTS.parent / "images" / "manuals.png"
 FORGE = "Forge"
 BEST = f"Tesseract, {ENLARGED} × enlarged"
-NOTE = f"""Crops of text layers' lines, as large as the embedded pages of their kind and with body text of their size;
-white space is collapsed, dashes and quotation marks are of one spelling, and Forge's marks of headings and emphasis are
-taken away, because a text layer has none. Tesseract has English alone, Debian's model (tessdata_fast), psm 6, one thread; it is made for 300 pixels
-an inch and at its best {ENLARGED} times enlarged, and its speed there is its own. One process reads all crops
-of a list; with one process a crop, as a script would call it, the texts are the same and the start counts each time."""
+NOTE = f"""A crop has words of the text layer's lines, cut between words, of the size of embedded pages of its kind.
+White space is collapsed, dashes and quotation marks are of one spelling, and Forge's marks of headings and emphasis are
+taken away, because a text layer has none. Tesseract has English alone, Debian's model (tessdata_fast), psm 6 and one
+thread. It is made for 300 pixels an inch, so it also reads crops {ENLARGED} times enlarged, its best here. It reads all
+crops in one process; in the last row a process each, as a script would call it, where its start counts every time."""
 
 
 def sides(runs: dict[str, Path], kind: str, checkpoint: str) -> dict[str, Read]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.manuals.crops import U8
+from bench.manuals.crops import LEADERS, U8
 from bench.manuals.figures import percent, rate
 from bench.manuals.lines import lines_of
 from bench.manuals.readers import measure, plain, tesseract
@@ -25,7 +25,7 @@ def whole_pages(files: Sequence[Path], count: int, seed: int = 0) -> str:
         kept = 0
         for page in read_pages(path, drawn_pages(path, f"pages/{seed}")[: 2 * share], DPI):
             text = "\n".join(line.text for line in lines_of(page.glyphs)) if page.glyphs else ""
-            if kept < share and len(text) >= _LEAST:
+            if kept < share and len(text) >= _LEAST and not LEADERS.search(text):
                 images.append(grey(page))
                 truths.append(plain(text))
                 kept += 1
@@ -34,7 +34,7 @@ def whole_pages(files: Sequence[Path], count: int, seed: int = 0) -> str:
     characters, words = rate([char_edits(*pair) for pair in pairs]), rate([word_edits(*pair) for pair in pairs])
     return (
         f"{len(pairs)} whole pages at {DPI} pixels an inch, {sum(map(len, truths)):,} characters with all of the file's "
-        f"own, headings, tables and listings included: Tesseract (psm {_AUTOMATIC}) has a CER of {percent(characters)} % "
+        f"own, headings, tables and listings included, but no tables of contents: Tesseract (psm {_AUTOMATIC}) has a CER of {percent(characters)} % "
         f"and a WER of {percent(words)} % against the order of the text layer, {len(pairs) / found.cpu:.2f} pages a CPU "
         "second."
     )

@@ -11,7 +11,7 @@ from bench.manuals.crops import Crop
 from bench.manuals.readers import Reading, plain
 from forge.tasks.embedded.page_fonts import TRAINED, face_file
 
-_SHOWN = 4  # of each kind
+_SHOWN = 5  # of each kind: of five documents one each
 _WIDTH, _LEFT, _GAP, _SIZE = 900, 276, 12, 12
 _RIGHT_INK, _WRONG_INK, _PALE = "#1b1b1b", "#b3261e", "#6b6b6b"
 
