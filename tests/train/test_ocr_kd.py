@@ -125,7 +125,7 @@ def test_the_teachers_readings_become_targets(
     run = only_run(tmp_path)
     log = (run / "output.log").read_text()
     assert f"targets: the teacher's readings ({targets}, 2 beams)" in log
-    assert f"train {80 if targets == 'both' else 40} " in log
+    assert f"train {80 if targets == 'both' else 40}, " in log
     assert "the teacher has read 40 of 40 pages" in capsys.readouterr().err
     (folder,) = tmp_path.rglob("texts-*")
     lines = (folder / "00000.jsonl").read_text().split("\n")[1:-1]
