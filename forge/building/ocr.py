@@ -9,6 +9,8 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.building.base import Built, Site
+from forge.building.page_model import build_page_model
+from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Glyphs, Model, Settings
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
@@ -26,7 +28,6 @@ from forge.tasks.ocr.glyphs import Grid
 from forge.tasks.ocr.read import PageSplits, read_page_splits
 from forge.tasks.ocr.sheet import Sheet
 from forge.tasks.ocr.task import OcrTask
-from forge.tasks.sources import Table
 from forge.train.shards import is_sharding
 from forge.train.zero import zero_stage
 
@@ -39,7 +40,10 @@ def build_ocr(site: Site) -> Built:
     config = peek_reader(site.source, site.wanted)
     if is_sheet_reader(config):
         return _sheet_reader(site, splits, config)
-    raise UserError("model.name: only embedded readers are trained as yet")
+    if site.settings.glyphs.wanted:
+        raise UserError("glyphs: only embedded readers learn where characters are; take it out")
+    assert config is not None
+    return build_page_model(site, splits, config)
 
 
 def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | None) -> Built:
@@ -82,25 +86,6 @@ def sheet_task(
     best = Decoding(chosen.beams, min(chosen.max_length or longest, longest - 1), chosen.length_penalty)
     quick = replace(best, beams=chosen.beams_while_training)
     return OcrTask(form, partial(write, decoding=quick), partial(write, decoding=best))
-
-
-def most_labels(settings: Settings) -> int:
-    """Longest Markdown in tokens, its end included."""
-    return settings.data.max_target_length or settings.data.max_length
-
-
-def encode_splits(task: OcrTask, splits: PageSplits, site: Site) -> TaskData:
-    """Encode every split."""
-    evaluated = site.settings.evaluate.max_examples
-    train = _encode(task, splits.train, site.settings.data.max_train_examples) if splits.train else None
-    validation = {name: _encode(task, table, evaluated) for name, table in splits.validation.items()}
-    test = {name: _encode(task, table, evaluated) for name, table in splits.test.items()}
-    return TaskData(train, validation, test, splits.fingerprints)
-
-
-def _encode(task: OcrTask, table: Table, limit: int | None) -> Any:
-    rows = table.rows.select(range(min(limit, len(table.rows)))) if limit else table.rows
-    return task.encode(rows)
 
 
 def _characters(site: Site, splits: PageSplits) -> PreTrainedTokenizerBase:
