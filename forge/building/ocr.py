@@ -14,6 +14,7 @@ from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Glyphs, Model, Settings
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
+from forge.models.adapt import adapt
 from forge.models.capture import AttentionSite, HiddenSite, layout
 from forge.models.generate import Decoding, write
 from forge.models.head import find_head
@@ -51,6 +52,7 @@ def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | Non
     tokenizer = _characters(site, splits)
     sheet = settings.data.pages.canvas or sheet_of(config) or splits.sheet
     model = load_sheet_reader(site.source, site.wanted, tokenizer, settings.seed, most_labels(settings), sheet)
+    adapt(model, site.wanted, settings.seed, site.found.model.stand_in)
     task = sheet_task(settings, model, tokenizer, sheet, settings.glyphs.wanted)
 
     def again(task: OcrTask) -> TaskData:

@@ -16,6 +16,7 @@ from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
+from forge.models.adapt import adapt
 from forge.models.generate import Decoding, write
 from forge.models.head import find_head
 from forge.models.image_text import encoder_places, load_image_text, settle_ends
@@ -35,6 +36,7 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
     """Raises UserError for pages or a model that do not go together."""
     settings = site.settings
     model, processor = load_page_model(site.source, site.wanted, config, settings.seed)
+    adapt(model, site.wanted, settings.seed, site.found.model.stand_in)
     task = page_task(settings, model, processor)
 
     def again(task: OcrTask) -> TaskData:

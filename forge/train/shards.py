@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from forge.models.layout import COVERED, find
+from forge.models.lora import spread
 
 
 def is_sharding(accelerator: Accelerator) -> bool:
@@ -63,11 +64,13 @@ def laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def fill(module: torch.nn.Module, file: Path) -> None:
-    """Load a module's weights from a file. Raises RuntimeError where names or shapes do not fit.
+    """Load a module's weights from a file, into one with adapters too: they then add nothing.
+
+    Raises RuntimeError where names or shapes do not fit.
 
     What is never trained may be missing: positions that are computed are not saved.
     """
-    found = load_file(file)
+    found = spread(module, load_file(file))
     own = module.state_dict(keep_vars=True)  # tied weights are then one object
     tied = {id(tensor) for name, tensor in own.items() if name in found}
     wrong = sorted(found.keys() - own.keys()) + [

@@ -40,6 +40,24 @@ class Build(Section):
         return self
 
 
+class Lora(Section):
+    """Low-rank adapters in place of the weights (Hu et al. 2021, arXiv 2106.09685). Checkpoints hold merged weights."""
+
+    r: Annotated[int, Field(ge=1, le=4_096)] = 8
+    """Rank of the two small matrices that are trained beside each large one."""
+    alpha: Annotated[float, Field(gt=0.0, le=65_536.0)] = 16.0
+    """Their product counts `alpha / r` times."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout probability of what the adapters read."""
+    targets: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    ]
+    """Linear layers that get adapters, by the end of their names; those in a part that `model.freeze` names get none."""
+
+
 class Model(Section):
     """The model that a run trains."""
 
@@ -62,6 +80,11 @@ class Model(Section):
     """Shape of `built/marian`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     """Replaces every dropout probability of the model; null keeps the model's own."""
+    freeze: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Parts that are not trained: `vision`, `projector` or `text` of a model that reads images, or the name of any
+    module, such as `encoder` or `layers.0`, with all that lies in it."""
+    lora: Lora | None = None
+    """Train low-rank adapters alone; null trains the weights."""
     tokenizer: str | None = None
     """Tokenizer by name or path; null takes the model's own."""
     trust_remote_code: bool = False
