@@ -24,8 +24,8 @@ def adapt(
 ) -> None:
     """Freeze what `model.freeze` names and put `model.lora` into the rest. Raises UserError for what is not there.
 
-    `head` is trained as it is, beside adapters too: it may be new. A `stand_in` is of another architecture than the model
-    whose parts and layers are named, and is trained whole.
+    `head` is trained as it is, beside adapters too: it may be new. A `stand_in` is of another architecture than the
+    model whose parts and layers are named, and is trained whole.
     """
     if stand_in:
         return

@@ -33,8 +33,11 @@ def add_adapters(model: PreTrainedModel, chosen: Lora, left_out: Collection[nn.M
         raise UserError("model.lora needs peft: pip install 'forge-distill[lora]', or take model.lora out") from error
     names = _targets(model, chosen, left_out)
     torch.manual_seed(derive_seed(seed, "lora"))
-    config = LoraConfig(r=chosen.r, lora_alpha=chosen.alpha, lora_dropout=chosen.dropout, target_modules=names)
+    config = LoraConfig(
+        r=chosen.r, lora_alpha=chosen.alpha, lora_dropout=chosen.dropout, target_modules=names, bias="none"
+    )
     inject_adapter_in_model(config, model)
+    del model.peft_config  # a model that bears none is saved whole
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.endswith((_A, _B)))
 
@@ -65,7 +68,7 @@ def merged(weights: Mapping[str, Tensor], of: Mapping[str, float]) -> dict[str, 
 
 
 def spread(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `merged` but for rounding: a model's weights for the same model with adapters, which add nothing."""
+    """A plain model's weights as those of the same model with adapters, which then add nothing."""
     of = scales(model)
     if not of:
         return dict(weights)
@@ -74,8 +77,9 @@ def spread(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
     for name, value in weights.items():
         layer, _, end = name.rpartition(".")
         found[f"{layer}{_BASE}{end}" if layer in of else name] = value
-    idle = {f"{layer}{_A}": own[f"{layer}{_A}"] for layer in of}
-    return found | idle | {f"{layer}{_B}": torch.zeros_like(own[f"{layer}{_B}"]) for layer in of}
+    idle = [own[f"{layer}{end}"] for layer in of for end in (_A, _B)]
+    names = [f"{layer}{end}" for layer in of for end in (_A, _B)]
+    return found | {n: torch.zeros(one.shape, dtype=one.dtype) for n, one in zip(names, idle, strict=True)}
 
 
 def _targets(model: PreTrainedModel, chosen: Lora, left_out: Collection[nn.Module]) -> list[str]:

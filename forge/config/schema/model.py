@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from forge.config.schema._base import Section
 
 Positive = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class Build(Section):
@@ -49,13 +50,8 @@ class Lora(Section):
     """Their product counts `alpha / r` times."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout probability of what the adapters read."""
-    targets: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-    ]
-    """Linear layers that get adapters, by the end of their names; those in a part that `model.freeze` names get none."""
+    targets: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """Linear layers that get adapters, by the end of their names; none in a part that `model.freeze` names."""
 
 
 class Model(Section):
@@ -80,7 +76,7 @@ class Model(Section):
     """Shape of `built/marian`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     """Replaces every dropout probability of the model; null keeps the model's own."""
-    freeze: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    freeze: Annotated[list[Name], Field(min_length=1)] | None = None
     """Parts that are not trained: `vision`, `projector` or `text` of a model that reads images, or the name of any
     module, such as `encoder` or `layers.0`, with all that lies in it."""
     lora: Lora | None = None
