@@ -216,7 +216,7 @@ def test_one_learns_from_another_of_its_family(kind: str) -> None:
 
 
 def test_what_is_not_covered_is_told_in_a_line() -> None:
-    with pytest.raises(UserError, match="'qwen2_vl'.* is not covered .* response losses work with any model"):
+    with pytest.raises(UserError, match=r"'qwen2_vl'.* is not covered .* response losses work with any model"):
         layout(ready("qwen2_vl")[0])
 
 
