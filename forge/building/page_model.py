@@ -24,7 +24,7 @@ from forge.models.processor import load_processor, processor_files
 from forge.models.seq2seq import start_token
 from forge.tasks.base import TaskData
 from forge.tasks.ocr.chat import chat_of
-from forge.tasks.ocr.prompted import Prompted
+from forge.tasks.ocr.prompted import Prompted, image_tokens
 from forge.tasks.ocr.read import PageSplits
 from forge.tasks.ocr.seen import Seen
 from forge.tasks.ocr.task import Form, OcrTask
@@ -70,6 +70,9 @@ def load_page_model(
             f"{known.num_embeddings:,}; take the model's own tokenizer"
         )
     settle_ends(model, processor.tokenizer)
+    never = set(model.generation_config.suppress_tokens or ()) | image_tokens(processor)
+    if never and not config.is_encoder_decoder:  # what stands for an image in a prompt is no writing
+        model.generation_config.suppress_tokens = sorted(never)
     return model, processor
 
 

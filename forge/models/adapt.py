@@ -44,7 +44,7 @@ def adapt(
 def find_part(model: nn.Module, name: str) -> nn.Module:
     """The outermost module of that name. Raises UserError."""
     called = PARTS.get(name, (name,))
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     found = [path for path in modules if any(path == one or path.endswith(f".{one}") for one in called)]
     if not found:
         shallow = sorted({path for path in modules if path and path.count(".") < 2})

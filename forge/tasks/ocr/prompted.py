@@ -36,7 +36,7 @@ class Prompted:
         """Tokens of each answer and its end; what is longer is cut off, and has no end."""
         answers = [self.chat.lead + text for text in texts]
         found = self._tokens(answers)
-        reserved = self.ends | {self.processor.tokenizer.pad_token_id} | _image_tokens(self.processor)
+        reserved = self.ends | {self.processor.tokenizer.pad_token_id} | image_tokens(self.processor)
         for place, ids in enumerate(found):
             if reserved.intersection(ids):  # a page about tokens: its words must be no commands
                 found[place] = self._tokens([answers[place]], split_special_tokens=True)[0]
@@ -107,7 +107,7 @@ class Prompted:
         return ids
 
 
-def _image_tokens(processor: Any) -> set[int]:
+def image_tokens(processor: Any) -> set[int]:
     """Tokens that stand for a part of an image."""
     found = {getattr(processor, name, None) for name in ("image_token_id", "video_token_id", "fake_image_token_id")}
     several = getattr(processor, "image_token_ids", None) or []
