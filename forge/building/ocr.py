@@ -33,6 +33,9 @@ from forge.train.shards import is_sharding
 from forge.train.zero import zero_stage
 
 
+STAND_IN_LABELS = 256  # characters that a reader writes in another's place, at most
+
+
 def build_ocr(site: Site) -> Built:
     """Raises UserError for pages or a model that do not go together."""
     with site.accelerator.main_process_first():  # it renders the pages that the others then find
@@ -48,8 +51,8 @@ def build_ocr(site: Site) -> Built:
 
 
 def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | None) -> Built:
-    settings = site.settings
-    tokenizer = _characters(site, splits)
+    settings = _briefly(site.settings) if site.found.model.stand_in else site.settings
+    tokenizer = _characters(site, splits, most_labels(settings))
     sheet = settings.data.pages.canvas or sheet_of(config) or splits.sheet
     model = load_sheet_reader(site.source, site.wanted, tokenizer, settings.seed, most_labels(settings), sheet)
     adapt(model, site.wanted, settings.seed, site.found.model.stand_in)
@@ -90,7 +93,13 @@ def sheet_task(
     return OcrTask(form, partial(write, decoding=quick), partial(write, decoding=best))
 
 
-def _characters(site: Site, splits: PageSplits) -> PreTrainedTokenizerBase:
+def _briefly(settings: Settings) -> Settings:
+    """As a stand-in writes: embedded pages are short, and a model that has learnt nothing yet comes to no end."""
+    most = min(most_labels(settings), STAND_IN_LABELS)
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"max_target_length": most})})
+
+
+def _characters(site: Site, splits: PageSplits, most: int) -> PreTrainedTokenizerBase:
     """The reader's own; a student that is made from nothing takes its teacher's, so that the two write alike."""
     source, wanted, teacher, chosen = site.source, site.wanted, site.found.teacher, site.settings.teacher
     if source.source != "embedded" or wanted.tokenizer:
@@ -100,7 +109,7 @@ def _characters(site: Site, splits: PageSplits) -> PreTrainedTokenizerBase:
         return load_tokenizer(teacher, its, [], "teacher.name")
     assert splits.train is not None
     texts = splits.train.rows["markdown"] if "markdown" in splits.train.rows.column_names else []
-    return character_tokenizer(texts, most_labels(site.settings))
+    return character_tokenizer(texts, most)
 
 
 def _beside(chosen: Glyphs, model: PreTrainedModel, task: OcrTask, seed: int) -> Auxiliary:

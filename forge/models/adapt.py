@@ -32,7 +32,7 @@ def adapt(
     frozen = [find_part(model, name) for name in settings.freeze or ()]
     for part in frozen:
         part.requires_grad_(False)
-    if settings.lora:
+    if settings.lora.r:
         left_out = {module for part in [*frozen, *head] for module in part.modules()}
         add_adapters(model, settings.lora, left_out, seed)
         for parameter in (weight for part in head if part not in frozen for weight in part.parameters()):

@@ -44,8 +44,8 @@ class Build(Section):
 class Lora(Section):
     """Low-rank adapters in place of the weights (Hu et al. 2021, arXiv 2106.09685). Checkpoints hold merged weights."""
 
-    r: Annotated[int, Field(ge=1, le=4_096)] = 8
-    """Rank of the two small matrices that are trained beside each large one."""
+    r: Annotated[int, Field(ge=0, le=4_096)] = 0
+    """Rank of the two small matrices that are trained in place of each large one; 0 trains the weights themselves."""
     alpha: Annotated[float, Field(gt=0.0, le=65_536.0)] = 16.0
     """Their product counts `alpha / r` times."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -79,8 +79,8 @@ class Model(Section):
     freeze: Annotated[list[Name], Field(min_length=1)] | None = None
     """Parts that are not trained: `vision`, `projector` or `text` of a model that reads images, or the name of any
     module, such as `encoder` or `layers.0`, with all that lies in it."""
-    lora: Lora | None = None
-    """Train low-rank adapters alone; null trains the weights."""
+    lora: Lora = Lora()
+    """Low-rank adapters, which are trained alone where `model.lora.r` is above 0."""
     tokenizer: str | None = None
     """Tokenizer by name or path; null takes the model's own."""
     trust_remote_code: bool = False
