@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from forge.building.base import Built, Site
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
+from forge.models.adapt import adapt
 from forge.models.load import (
     check_length,
     load_classifier,
@@ -34,6 +35,8 @@ def build_classification(site: Site) -> Built:
     tokenizer = _tokenizer(site, raw)
     files = tokenizer_files(source, wanted, tokenizer)
     model = load_classifier(source, wanted, plan, tokenizer, settings.seed)
+    head = [part for part in model.children() if part is not model.base_model]
+    adapt(model, wanted, settings.seed, site.found.model.stand_in, head)
     task = ClassificationTask(plan.names, tokenizer, _max_length(settings, model, site.found.model))
 
     def again(task: ClassificationTask) -> TaskData:

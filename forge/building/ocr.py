@@ -10,10 +10,13 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from forge.building.base import Built, Site
+from forge.building.page_model import build_page_model, load_page_model, page_decoding, page_task
+from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Glyphs, Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
+from forge.models.adapt import adapt
 from forge.models.capture import AttentionSite, HiddenSite, layout
 from forge.models.generate import Decoding, write
 from forge.models.head import find_head
@@ -28,9 +31,10 @@ from forge.tasks.ocr.glyphs import Grid
 from forge.tasks.ocr.read import CANVAS, PageSplits, read_page_splits
 from forge.tasks.ocr.sheet import Sheet
 from forge.tasks.ocr.task import OcrTask
-from forge.tasks.sources import Table
 from forge.train.shards import is_sharding
 from forge.train.zero import zero_stage
+
+STAND_IN_LABELS = 256  # characters that a reader writes in another's place, at most
 
 
 def build_ocr(site: Site) -> Built:
@@ -41,14 +45,18 @@ def build_ocr(site: Site) -> Built:
     config = peek_reader(site.source, site.wanted)
     if is_sheet_reader(config):
         return _sheet_reader(site, splits, config)
-    raise UserError("model.name: only embedded readers are trained as yet")
+    if site.settings.glyphs.wanted:
+        raise UserError("glyphs: only embedded readers learn where characters are; take it out")
+    assert config is not None
+    return build_page_model(site, splits, config)
 
 
 def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | None) -> Built:
-    settings = site.settings
-    tokenizer = _characters(site, splits)
+    settings = _briefly(site.settings) if site.found.model.stand_in else site.settings
+    tokenizer = _characters(site, splits, most_labels(settings))
     sheet = settings.data.pages.canvas or sheet_of(config) or splits.sheet
     model = load_sheet_reader(site.source, site.wanted, tokenizer, settings.seed, most_labels(settings), sheet)
+    adapt(model, site.wanted, settings.seed, site.found.model.stand_in)
     task = sheet_task(settings, model, tokenizer, sheet, settings.glyphs.wanted)
 
     def again(task: OcrTask) -> TaskData:
@@ -107,8 +115,9 @@ def reading_of(settings: Settings, source: Asset, wanted: Model, facts: Mapping[
     Raises UserError.
     """
     config = peek_reader(source, wanted)
-    if not is_sheet_reader(config):
-        raise UserError(f"{source.location}  only embedded readers are used as yet")
+    if config is not None and not is_sheet_reader(config):
+        model, processor = load_page_model(source, wanted, config, settings.seed)
+        return Reading(model, page_task(settings, model, processor), page_decoding(settings, model))
     tokenizer = load_tokenizer(source, wanted, [])
     height, width = facts.get("sheet") or settings.data.pages.canvas or sheet_of(config) or CANVAS
     sheet = (int(height), int(width))
@@ -118,27 +127,13 @@ def reading_of(settings: Settings, source: Asset, wanted: Model, facts: Mapping[
     return Reading(model, task, decoding(settings, task.form.most), sheet)
 
 
-def most_labels(settings: Settings) -> int:
-    """Longest Markdown in tokens, its end included."""
-    return settings.data.max_target_length or settings.data.max_length
+def _briefly(settings: Settings) -> Settings:
+    """As a stand-in writes: embedded pages are short, and a model that has learnt nothing yet comes to no end."""
+    most = min(most_labels(settings), STAND_IN_LABELS)
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"max_target_length": most})})
 
 
-def encode_splits(task: OcrTask, splits: PageSplits, site: Site) -> TaskData:
-    """Encode every split."""
-    evaluated = site.settings.evaluate.max_examples
-    train = encode_pages(task, splits.train, site.settings.data.max_train_examples) if splits.train else None
-    validation = {name: encode_pages(task, table, evaluated) for name, table in splits.validation.items()}
-    test = {name: encode_pages(task, table, evaluated) for name, table in splits.test.items()}
-    return TaskData(train, validation, test, splits.fingerprints)
-
-
-def encode_pages(task: OcrTask, table: Table, limit: int | None) -> Any:
-    """The first `limit` rows of a table, ready to collate."""
-    rows = table.rows.select(range(min(limit, len(table.rows)))) if limit else table.rows
-    return task.encode(rows)
-
-
-def _characters(site: Site, splits: PageSplits) -> PreTrainedTokenizerBase:
+def _characters(site: Site, splits: PageSplits, most: int) -> PreTrainedTokenizerBase:
     """The reader's own; a student that is made from nothing takes its teacher's, so that the two write alike."""
     source, wanted, teacher, chosen = site.source, site.wanted, site.found.teacher, site.settings.teacher
     if source.source != "embedded" or wanted.tokenizer:
@@ -148,7 +143,7 @@ def _characters(site: Site, splits: PageSplits) -> PreTrainedTokenizerBase:
         return load_tokenizer(teacher, its, [], "teacher.name")
     assert splits.train is not None
     texts = splits.train.rows["markdown"] if "markdown" in splits.train.rows.column_names else []
-    return character_tokenizer(texts, most_labels(site.settings))
+    return character_tokenizer(texts, most)
 
 
 def _beside(chosen: Glyphs, model: PreTrainedModel, task: OcrTask, seed: int) -> Auxiliary:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from forge.building.base import Built, Site
 from forge.config.schema import Model, Settings
 from forge.core.errors import UserError
+from forge.models.adapt import adapt
 from forge.models.generate import Decoding, end_tokens, write
 from forge.models.head import Head, find_head
 from forge.models.languages import Direction, direction, set_languages
@@ -41,6 +42,7 @@ def build_translation(site: Site) -> Built:
     assert parallel.train is not None
     tokenizer = _tokenizer(site, parallel)
     model = load_seq2seq(source, wanted, tokenizer, settings.seed)
+    adapt(model, wanted, settings.seed, site.found.model.stand_in)
     told = direction(_peek(site), tokenizer, parallel.source_language, parallel.target_language)
     set_languages(tokenizer, told)
     _require_end(model, tokenizer, wanted)

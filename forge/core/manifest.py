@@ -15,13 +15,14 @@ from forge.core.io import fsync_file, read_json, to_json
 MANIFEST = "manifest.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 EXTRA_FILE = "extra.safetensors"  # what an objective trains along with the model
+ADAPTER_FILE = "adapter.safetensors"  # low-rank adapters and what they were merged into; the weights hold both
 STATE_FILE = "trainer_state.json"
 WEIGHTS_FILE = "model.safetensors"
 DIGEST = "manifest_sha256"  # of the manifest without it
 AT_ONCE = 3  # files: weights, optimizer, and the small ones
 CARD_FILE = "README.md"
 TOKENIZER_LIST = "tokenizer_files.json"
-RESUME_ONLY = frozenset({MANIFEST, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
+RESUME_ONLY = frozenset({MANIFEST, ADAPTER_FILE, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
 """What using the model does not need."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 AVERAGE = "checkpoint-average"  # weights alone: nothing continues from it

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from forge.building.ocr import encode_pages
+from forge.building.page_splits import encode_pages
 from forge.config.schema import Data
 from forge.core.errors import UserError
 from forge.inference.ocr import PageAnswer, Reader, load_reader, read_documents

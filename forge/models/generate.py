@@ -1,4 +1,7 @@
-"""Writing text with an encoder-decoder, of text or of an image: the texts that transformers' search finds."""
+"""Writing text, with an encoder-decoder or after a prompt: the texts that transformers' search finds.
+
+Shape letters: B examples, T tokens of the longest row, P tokens of the longest prompt.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from forge.models.search import UnableError, search
 from forge.models.watch import Watch, Watched
-from forge.tasks.base import Batch
+from forge.tasks.base import PROMPT_TOKENS, Batch
 
 
 @dataclass(frozen=True)
@@ -36,21 +40,26 @@ def write(model: Any, batch: Batch, decoding: Decoding) -> list[list[int]]:
 
 def write_several(model: Any, batch: Batch, decoding: Decoding, kept: int) -> list[list[list[int]]]:
     """The same of the `kept` best that a beam search ends with, best first."""
+    read = _read(batch)
     written = _generate(
         model,
-        **_read(batch),
+        **read,
         max_new_tokens=decoding.max_length,
         max_length=None,
         num_beams=decoding.beams,
         num_return_sequences=kept,
         do_sample=False,
         top_k=None,
+        top_p=None,
+        temperature=None,
         length_penalty=decoding.length_penalty if decoding.beams > 1 else 1.0,
         early_stopping=decoding.beams > 1,
         forced_bos_token_id=decoding.first,
     )
     # Not every tokenizer knows its language tokens as special, and would write __fr__ into each translation.
     ends, begun = end_tokens(model), 1 if decoding.first is None else 2
+    if PROMPT_TOKENS in batch:
+        begun = read["input_ids"].shape[1]
     texts = [_until_end(row[begun:], ends) for row in written.tolist()]
     return [texts[first : first + kept] for first in range(0, len(texts), kept)]
 
@@ -85,16 +94,35 @@ def write_watched(
 def _generate(model: Any, **asked: Any) -> Tensor:
     """Token ids as `generate` gives them. Processes that share a model must all go on for as long as one does."""
     shared = any(isinstance(part, FSDPModule) for part in model.modules())
-    if not shared:
+    if not shared and model.config.is_encoder_decoder:
         with suppress(UnableError):
             return model.generate(**asked, custom_generate=search)  # type: ignore[no-any-return]
     return model.generate(**asked, synced_gpus=shared)  # type: ignore[no-any-return]
 
 
 def _read(batch: Batch) -> Batch:
-    """What the encoder reads of a batch. The mask beside an image is of its cells, all of which are read."""
+    """What the model is given of a batch. The mask beside an image is of its cells, all of which are read."""
+    if PROMPT_TOKENS in batch:
+        return _prompts(batch)
     names = ("pixel_values",) if "pixel_values" in batch else ("input_ids", "attention_mask")
     return {name: batch[name] for name in names}
+
+
+def _prompts(batch: Batch) -> Batch:
+    """The prompts alone, padded on the left, so that all end where writing begins; images as they are."""
+    whole_BT, tokens_B = batch["input_ids"], batch[PROMPT_TOKENS]
+    longest = int(tokens_B.max())
+    places_BP = torch.arange(longest, device=whole_BT.device) - (longest - tokens_B)[:, None]
+
+    def prompt_of(whole: Tensor) -> Tensor:
+        """What pads is attended by nothing."""
+        return whole.gather(1, places_BP.clamp(min=0)).masked_fill(places_BP < 0, 0)
+
+    return {
+        name: prompt_of(value) if value.shape == whole_BT.shape else value  # of each token, or of images
+        for name, value in batch.items()
+        if name not in {"labels", PROMPT_TOKENS}
+    }
 
 
 def end_tokens(model: Any) -> set[int]:

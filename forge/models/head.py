@@ -49,8 +49,8 @@ class Head:
 def find_head(model: nn.Module) -> Head | None:
     """The head of a language model, or None where its logits are more than a linear map (a soft cap, a scale).
 
-    Asks the model itself, with one token (and a blank image where it reads one), whether hidden states and head give
-    its logits.
+    Asks the model itself, with one token (and one place of an image, blank, where it reads images alone), whether
+    hidden states and head give its logits.
     """
     asked: Any = model
     layer = asked.get_output_embeddings()
@@ -58,7 +58,10 @@ def find_head(model: nn.Module) -> Head | None:
         return None
     head, training = Head(model, layer), model.training
     one = torch.zeros(1, 1, dtype=torch.long, device=layer.weight.device)
-    inputs = _smallest_image(asked, layer.weight) if asked.main_input_name == "pixel_values" else {"input_ids": one}
+    inputs: dict[str, Any] = {"input_ids": one}
+    if asked.main_input_name == "pixel_values":
+        width = asked.config.encoder.hidden_size
+        inputs = {"encoder_outputs": (torch.zeros(1, 1, width, dtype=layer.weight.dtype, device=one.device),)}
     if asked.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = one
     model.eval()
@@ -67,11 +70,3 @@ def find_head(model: nn.Module) -> Head | None:
     model.train(training)
     made_BTV = nn.functional.linear(seen[0], head.weight, head.bias)
     return head if torch.allclose(made_BTV, logits_BTV, rtol=1e-4, atol=1e-5) else None
-
-
-def _smallest_image(model: Any, like: Tensor) -> dict[str, Tensor]:
-    """One that the encoder takes: of the size that it insists on, or of two cells each way."""
-    config = model.config.encoder
-    size = getattr(config, "image_size", None) or [2 * pixels for pixels in config.stride]
-    height, width = (size, size) if isinstance(size, int) else size
-    return {"pixel_values": torch.zeros(1, config.num_channels, height, width, dtype=like.dtype, device=like.device)}

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoModel,
     AutoModelForImageTextToText,
     PretrainedConfig,
     PreTrainedModel,
@@ -19,7 +21,7 @@ from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
 from forge.models.identity import architecture_of
-from forge.models.load import load_weights, peek, set_dropout
+from forge.models.load import Readable, load_weights, peek, set_dropout
 from forge.models.page_encoder import PageEncoderConfig
 from forge.models.reader import EMBEDDED_READERS, Characters, build_reader, build_reader_config
 
@@ -71,6 +73,46 @@ def load_sheet_reader(
             f"{model.config.decoder.vocab_size:,}; take the model's own"
         )
     return model
+
+
+def load_image_text(
+    asset: Asset, settings: Model, config: PretrainedConfig, seed: int, key: str = "model.name"
+) -> PreTrainedModel:
+    """A model that writes text about an image, in fp32, new weights drawn from `seed` alone. Raises UserError."""
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not settings.trust_remote_code:
+        raise UserError(
+            f"{key}: {asset.asked} writes no text about an image ({config.model_type}); take an image-text-to-text "
+            "model such as Idefics3, Qwen2-VL, LightOnOCR or Donut"
+        )
+    set_dropout(config, settings.dropout)
+    if settings.init == "pretrained":
+        return load_weights(AutoModelForImageTextToText, asset, config, settings, key)
+    torch.manual_seed(derive_seed(seed, "init"))
+    with Readable(asset.location, "model", key):
+        drawn: PreTrainedModel = AutoModelForImageTextToText.from_config(
+            config, trust_remote_code=settings.trust_remote_code
+        )
+    return drawn
+
+
+def settle_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokens at which the model stops writing; one whose files name none, and no padding, is told here."""
+    told: Any = model.generation_config
+    parts = [getattr(model.config, name, None) for name in ("text_config", "decoder")]
+    named = [told, model.config, *parts, tokenizer]
+    for name in ("eos_token_id", "pad_token_id"):
+        known = (getattr(one, name, None) for one in named)
+        setattr(told, name, next((value for value in known if value is not None), None))
+    if told.eos_token_id is None:
+        raise UserError("model.name: neither the model nor its tokenizer says which token ends a text")
+    return frozenset(told.eos_token_id if isinstance(told.eos_token_id, list) else [told.eos_token_id])
+
+
+def encoder_places(model: PreTrainedModel, pixels: tuple[int, ...]) -> int:
+    """Places that a vision-encoder-decoder's encoder makes of images of this shape (channels, height, width)."""
+    encoder: Any = architecture_of(AutoModel, model.config.encoder, trust_remote_code=False)
+    with torch.no_grad():
+        return int(encoder(pixel_values=torch.zeros(1, *pixels, device="meta")).last_hidden_state.shape[1])
 
 
 def reader_architecture(

@@ -125,6 +125,8 @@ COVERED: Mapping[str, Mapping[str, Plan]] = {
     "xlm-roberta": _BERT,
 }
 """By `config.model_type`. A new architecture is a line here and a tiny model in the tests."""
+WRITERS: Mapping[str, str] = {"idefics3": "text_model", "lighton_ocr": "language_model", "smolvlm": "text_model"}
+"""Models that read images and write with a covered language model, which is their decoder; what sees is no stack."""
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,12 @@ def find(model: nn.Module) -> dict[str, FoundStack]:
     model_type = str(getattr(config, "model_type", None))
     if model_type == _IMAGE_TO_TEXT:
         return find(bare.encoder) | find(bare.decoder)
+    if model_type in WRITERS:
+        return find(bare.base_model.get_submodule(WRITERS[model_type]))
     owner = f"'{model_type}' ({type(bare).__name__})"
     if model_type not in COVERED:
         raise UserError(
-            f"{owner} is not covered by feature and attention losses; covered are {', '.join(COVERED)}; "
+            f"{owner} is not covered by feature and attention losses; covered are {', '.join([*COVERED, *WRITERS])}; "
             "response losses work with any model"
         )
     base = bare.base_model

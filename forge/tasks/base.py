@@ -20,6 +20,8 @@ Batch = dict[str, torch.Tensor]
 Side = Literal["input", "target"]
 """Whose tokens: those that a model reads, or those that it is to write."""
 IGNORED_LABEL = -100
+PROMPT_TOKENS = "prompt_tokens"
+"""Of a batch for a model that goes on from a prompt: how many tokens of each row it is given; it writes the rest."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from forge.building.ocr import decoding, most_labels, sheet_task
+from forge.building.ocr import decoding, sheet_task
+from forge.building.page_splits import most_labels
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError

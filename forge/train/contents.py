@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from forge.core.io import from_json
-from forge.core.manifest import EXTRA_FILE, OPTIMIZER_FILE
+from forge.core.manifest import ADAPTER_FILE, EXTRA_FILE, OPTIMIZER_FILE
+from forge.models.lora import beside, scales
 from forge.train.shards import fill, gathered, laid_out
 from forge.train.state import restoring
 
@@ -76,6 +77,23 @@ def load_extra(extra: torch.nn.Module, folder: Path) -> None:
     path = folder / EXTRA_FILE
     with restoring(path):
         fill(extra, path)
+
+
+def save_adapters(tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Adapters, and the matrices that they were merged into."""
+    save_file(tensors, folder / ADAPTER_FILE)
+
+
+def load_adapters(model: torch.nn.Module, folder: Path) -> None:
+    """Put back what `save_adapters` wrote, bit by bit. Raises CheckpointError for what does not fit."""
+    path = folder / ADAPTER_FILE
+    with restoring(path):
+        found, own = load_file(path), model.state_dict(keep_vars=True)
+        if found.keys() != beside(own, scales(model)).keys():
+            raise ValueError("it holds adapters of other layers")
+        with torch.no_grad():
+            for name, value in found.items():
+                own[name].copy_(laid_out(value, own[name]))
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Collection[str]]:

@@ -12,8 +12,16 @@ import torch
 from forge.core.events import CheckpointSaved
 from forge.core.io import read_json, to_json
 from forge.core.manifest import STATE_FILE
+from forge.models.lora import beside, merged, scales
 from forge.train.averaging import on_schedule
-from forge.train.contents import OptimizerState, load_extra, save_extra, save_optimizer
+from forge.train.contents import (
+    OptimizerState,
+    load_adapters,
+    load_extra,
+    save_adapters,
+    save_extra,
+    save_optimizer,
+)
 from forge.train.engine import Engine
 from forge.train.parts import Parts
 from forge.train.shards import gathered
@@ -25,6 +33,7 @@ EXTRA = "extra"  # begins the names of what an objective trains along with the m
 @dataclass(frozen=True)
 class _Content:
     weights: dict[str, torch.Tensor]
+    adapters: dict[str, torch.Tensor]
     optimizer: OptimizerState
     extra: dict[str, torch.Tensor]
     record: str  # of everything that is no tensor
@@ -54,6 +63,8 @@ class Saver:
             self.parts.objective.load_state(record.get("objective", {}))
             if record["scaler"] and self.parts.accelerator.scaler:
                 self.parts.accelerator.scaler.load_state_dict(record["scaler"])
+        if scales(self.parts.model):
+            load_adapters(self.parts.model, folder)
         if self.extra:
             load_extra(self.extra, folder)
         self.engine.load_optimizer(self._named(), folder)
@@ -98,8 +109,10 @@ class Saver:
             "objective": self.parts.objective.state(),
             "scaler": scaler.state_dict() if scaler else None,
         }
+        weights, adapted = gathered(self.parts.model.state_dict(), keep), scales(self.parts.model) if keep else {}
         return _Content(
-            gathered(self.parts.model.state_dict(), keep),
+            merged(weights, adapted) if adapted else weights,
+            beside(weights, adapted),
             self.engine.optimizer_state(self._named(), keep),
             gathered(self.extra.state_dict(), keep) if self.extra else {},
             to_json(record),
@@ -110,6 +123,8 @@ class Saver:
         for name, text in self.parts.tokenizer_files.items():
             (folder / name).write_bytes(text)
         save_optimizer(content.optimizer, folder)
+        if content.adapters:
+            save_adapters(content.adapters, folder)
         if content.extra:
             save_extra(content.extra, folder)
         (folder / STATE_FILE).write_text(content.record, encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
@@ -17,6 +18,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from forge.models.layout import COVERED, find
+from forge.models.lora import spread
 
 
 def is_sharding(accelerator: Accelerator) -> bool:
@@ -63,11 +65,13 @@ def laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def fill(module: torch.nn.Module, file: Path) -> None:
-    """Load a module's weights from a file. Raises RuntimeError where names or shapes do not fit.
+    """Load a module's weights from a file, into one with adapters too: they then add nothing.
+
+    Raises RuntimeError where names or shapes do not fit.
 
     What is never trained may be missing: positions that are computed are not saved.
     """
-    found = load_file(file)
+    found = spread(module, _named_as_now(module, load_file(file), file.parent))
     own = module.state_dict(keep_vars=True)  # tied weights are then one object
     tied = {id(tensor) for name, tensor in own.items() if name in found}
     wrong = sorted(found.keys() - own.keys()) + [
@@ -78,6 +82,16 @@ def fill(module: torch.nn.Module, file: Path) -> None:
     with torch.no_grad():
         for name, value in found.items():
             own[name].copy_(laid_out(value, own[name]))
+
+
+def _named_as_now(module: torch.nn.Module, found: dict[str, torch.Tensor], folder: Path) -> Mapping[str, torch.Tensor]:
+    """Weights by the names of the model. Files of some models go by older names, which transformers translates."""
+    own = {name.replace(".base_layer.", ".") for name in module.state_dict()}
+    if not isinstance(module, PreTrainedModel) or found.keys() <= own:
+        return found
+    again: Any = type(module).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    tensors: Mapping[str, torch.Tensor] = again.state_dict()
+    return tensors
 
 
 @contextmanager

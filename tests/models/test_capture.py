@@ -11,7 +11,7 @@ from torch import nn
 
 from forge.core.errors import UserError
 from forge.models.capture import AttentionSite, HiddenSite, Projections, Recorder, Stack, layout, scores
-from forge.models.layout import COVERED
+from forge.models.layout import COVERED, WRITERS
 from forge.models.page_encoder import PageEncoderConfig
 
 VOCABULARY, LENGTH = 50, 7
@@ -331,7 +331,7 @@ def test_other_architectures_are_refused_by_name():
         layout(model)
     assert str(refused.value) == (
         "'deberta-v2' (DebertaV2ForSequenceClassification) is not covered by feature and attention losses; covered "
-        f"are {', '.join(COVERED)}; response losses work with any model"
+        f"are {', '.join([*COVERED, *WRITERS])}; response losses work with any model"
     )
     with pytest.raises(UserError, match=r"'None' \(Linear\) is not covered"):
         Recorder(nn.Linear(2, 2), [HiddenSite("encoder", 1)], [])

@@ -11,7 +11,7 @@ from forge.config.schema._base import Section
 from forge.config.schema.data import Columns, Data, Embedded
 from forge.config.schema.distill import LOSS_NAMES, Distill, Loss
 from forge.config.schema.generate import Generate
-from forge.config.schema.model import Build, Model
+from forge.config.schema.model import Build, Lora, Model
 from forge.config.schema.pages import Glyphs, Pages
 from forge.config.schema.parallel import Clean, Cut, Languages, two_files
 from forge.config.schema.run import Checkpoint, Evaluate, Log, Run
@@ -33,6 +33,7 @@ __all__ = [
     "Glyphs",
     "Languages",
     "Log",
+    "Lora",
     "Loss",
     "Model",
     "Pages",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from forge.config.schema._base import Section
 
 Positive = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class Build(Section):
@@ -40,6 +41,19 @@ class Build(Section):
         return self
 
 
+class Lora(Section):
+    """Low-rank adapters in place of the weights (Hu et al. 2021, arXiv 2106.09685). Checkpoints hold merged weights."""
+
+    r: Annotated[int, Field(ge=0, le=4_096)] = 0
+    """Rank of the two small matrices that are trained in place of each large one; 0 trains the weights themselves."""
+    alpha: Annotated[float, Field(gt=0.0, le=65_536.0)] = 16.0
+    """Their product counts `alpha / r` times."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout probability of what the adapters read."""
+    targets: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """Linear layers that get adapters, by the end of their names; none in a part that `model.freeze` names."""
+
+
 class Model(Section):
     """The model that a run trains."""
 
@@ -62,6 +76,11 @@ class Model(Section):
     """Shape of `built/marian`."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     """Replaces every dropout probability of the model; null keeps the model's own."""
+    freeze: Annotated[list[Name], Field(min_length=1)] | None = None
+    """Parts that are not trained: `vision`, `projector` or `text` of a model that reads images, or the name of any
+    module, such as `encoder` or `layers.0`, with all that lies in it."""
+    lora: Lora = Lora()
+    """Low-rank adapters, which are trained alone where `model.lora.r` is above 0."""
     tokenizer: str | None = None
     """Tokenizer by name or path; null takes the model's own."""
     trust_remote_code: bool = False

@@ -28,7 +28,9 @@ class Pages(Section):
     max_pixels: Annotated[int, Field(ge=256)] = 20_000_000
     """Pages with more pixels are refused before they are drawn."""
     prompt: str = "Convert this page to Markdown."
-    """What a model that takes instructions is told beside the page."""
+    """What a model that takes instructions is told beside the page; empty for one that was trained without."""
+    prompt_first: bool = False
+    """Whether the prompt stands before the page; as it was when the model was trained (olmOCR: yes)."""
 
     @model_validator(mode="after")
     def _whole_cells(self) -> Pages:

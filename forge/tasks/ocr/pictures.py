@@ -67,6 +67,15 @@ def markdown_of(row: Mapping[str, Any]) -> str:
     return tree(preset, split, int(index), int(seed)).markdown
 
 
+def shrunk(image: Image.Image, longest_edge: int | None) -> Image.Image:
+    """The image with its longer side at most so many pixels."""
+    if longest_edge is None or max(image.size) <= longest_edge:
+        return image
+    scale = longest_edge / max(image.size)
+    width, height = (max(1, round(edge * scale)) for edge in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
 def embedded_name(preset: str, split: str, seed: int, index: int) -> str:
     """What names an embedded page in a row."""
     return f"{EMBEDDED}/{preset}/{split}/{seed}/{index}"
