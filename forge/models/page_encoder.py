@@ -76,12 +76,15 @@ class _Banded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_BCHW: Tensor, weight_C: Tensor, bias_C: Tensor, reach: int) -> Tensor:
-        moments = (x_BCHW.mean(3), (x_BCHW * x_BCHW).mean(3))
-        with torch.enable_grad():
-            leaves = [tensor.detach().requires_grad_() for tensor in (*moments, weight_C, bias_C)]
-            found = _scale_and_shift(*leaves, reach=reach)
-        ctx.small = leaves, found
-        ctx.save_for_backward(x_BCHW)
+        small = [x_BCHW.mean(3), (x_BCHW * x_BCHW).mean(3), weight_C, bias_C]
+        learns = any(ctx.needs_input_grad)
+        if learns:
+            small = [tensor.detach().requires_grad_() for tensor in small]
+        with torch.set_grad_enabled(learns):
+            found = _scale_and_shift(*small, reach=reach)
+        if learns:
+            ctx.small = small, found
+            ctx.save_for_backward(x_BCHW)
         scale_BCH, shift_BCH = (tensor.detach() for tensor in found)
         return torch.addcmul(shift_BCH[..., None], x_BCHW, scale_BCH[..., None])
 

@@ -19,7 +19,7 @@ from forge.core.hashing import digest
 from forge.tasks.base import IGNORED_LABEL, Batch, Scores, Side
 from forge.tasks.encoding import IN_MEMORY_ROWS, encode_rows, encoded_mark, list_lengths, pad, tokenizer_mark
 from forge.tasks.metrics.translation import TER_WORD_PAIRS, score_translations, sentence_bleu
-from forge.tasks.written import Write, Written, infer_written, mean_loss
+from forge.tasks.written import Write, Written, decoded, infer_written, mean_loss
 
 SAMPLES = 10  # translations that a report shows
 
@@ -122,4 +122,4 @@ class TranslationTask:
 
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Token ids as text, without special tokens."""
-        return [str(text).strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return [text.strip() for text in decoded(self.tokenizer, ids)]

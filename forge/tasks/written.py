@@ -59,6 +59,11 @@ def infer_written(model: torch.nn.Module, batch: Batch, write: Write) -> list[Wr
     return [Written(*one) for one in zip(texts, nll_B, tokens_B, strict=True)]
 
 
+def decoded(tokenizer: Any, ids: Sequence[Sequence[int]]) -> list[str]:
+    """Each text without special tokens; none of none, where transformers would make one."""
+    return [str(text) for text in tokenizer.batch_decode(ids, skip_special_tokens=True)] if len(ids) else []
+
+
 def mean_loss(made: Sequence[Written]) -> float:
     """Mean nats a token of the references."""
     return sum(one.nll for one in made) / max(1, sum(one.tokens for one in made))

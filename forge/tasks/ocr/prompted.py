@@ -76,6 +76,8 @@ class Prompted:
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Without special tokens, and without what the template puts before an answer."""
         bare = [[token for token in one if token not in self.ends] for one in ids]
+        if not bare:  # of which transformers would make one text
+            return []
         written = self.processor.tokenizer.batch_decode(
             bare, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )

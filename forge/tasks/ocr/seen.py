@@ -14,6 +14,7 @@ import torch
 from forge.tasks.base import IGNORED_LABEL, Batch
 from forge.tasks.encoding import pad
 from forge.tasks.ocr.pictures import Pictured, shrunk
+from forge.tasks.written import decoded
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Seen:
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Without special tokens."""
         bare = [[token for token in one if token not in self.ends] for one in ids]
-        return [str(text) for text in self.processor.tokenizer.batch_decode(bare, skip_special_tokens=True)]
+        return decoded(self.processor.tokenizer, bare)
 
     def input_length(self) -> int:
         """Places of the encoder."""

@@ -17,6 +17,7 @@ from forge.tasks.encoding import pad
 from forge.tasks.ocr.canvas import Laid, lay, places_of
 from forge.tasks.ocr.glyphs import Grid, moved_cells, pad_places
 from forge.tasks.ocr.pictures import Pictured
+from forge.tasks.written import decoded
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Sheet:
 
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Without special tokens."""
-        return [str(text) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return decoded(self.tokenizer, ids)
 
     def input_length(self) -> int:
         """Cells of the sheet."""

@@ -165,3 +165,8 @@ def test_a_text_layer_in_another_order_is_aligned(sheet: Sheet) -> None:
     found = sheet.collate([layer], sheet.encode([one.markdown]))
     assert (known["label_cells"] == found["label_cells"]).float().mean() > 0.95
     assert (known["cell_labels"] == found["cell_labels"]).float().mean() > 0.99
+
+
+def test_of_no_texts_there_is_none(sheet: Sheet) -> None:
+    assert sheet.texts([]) == []
+    assert sheet.texts([[2]]) == [""]
