@@ -68,7 +68,8 @@ class FoundTeacher(ABC):
     def load(self) -> PreTrainedModel:
         """The frozen network on the run's device, loaded once."""
         if self._loaded is None:
-            self._loaded = self._load().to(self.accelerator.device).eval().requires_grad_(False)
+            with torch.inference_mode(mode=False):  # whoever asks first: autograd refuses weights that are made in it
+                self._loaded = self._load().to(self.accelerator.device).eval().requires_grad_(False)
         return self._loaded
 
     def forget(self) -> None:
