@@ -46,9 +46,9 @@ def rewrite(found: TextTeacher, task: WritingTask, train: Dataset, root: Path) -
     cache = TextCache(root, _identity(found), len(found.train))
     texts = _filled(cache, found)
     lacking = [number for number, candidates in enumerate(texts) if not any(candidates)]
-    all_of_them = chosen.targets in {"closest", "both"}
-    needed = train if all_of_them else train.select(lacking)
-    references = dict(zip(range(len(train)) if all_of_them else lacking, task.references(needed), strict=True))
+    needed = list(range(len(train))) if chosen.targets in {"closest", "both"} else lacking
+    # A selection of nothing has all rows when a column of it is read whole (datasets 4).
+    references = dict(zip(needed, task.references(train.select(needed)), strict=True)) if needed else {}
     targets = _targets(texts, references, task.likeness if chosen.targets == "closest" else None)
     taught = task.with_targets(train, targets)
     if chosen.targets == "both":
