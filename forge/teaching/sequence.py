@@ -47,7 +47,7 @@ def rewrite(found: TextTeacher, task: WritingTask, train: Dataset, root: Path) -
     texts = _filled(cache, found)
     lacking = [number for number, candidates in enumerate(texts) if not any(candidates)]
     needed = list(range(len(train))) if chosen.targets in {"closest", "both"} else lacking
-    # A selection of nothing has all rows when a column of it is read whole (datasets 4).
+    # Asked to decode nothing, tokenizers give one empty text.
     references = dict(zip(needed, task.references(train.select(needed)), strict=True)) if needed else {}
     targets = _targets(texts, references, task.likeness if chosen.targets == "closest" else None)
     taught = task.with_targets(train, targets)
