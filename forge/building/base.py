@@ -11,10 +11,12 @@ from transformers import PreTrainedModel
 
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
-from forge.models.head import Head
+from forge.models.head import Head, find_head
 from forge.objectives.auxiliary import Auxiliary
 from forge.preflight import Preflight
 from forge.tasks.base import Task, TaskData
+from forge.train.shards import is_sharding
+from forge.train.zero import zero_stage
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,9 @@ class Built:
     header: Sequence[str] = ()
     notices: Sequence[str] = field(default=())
     beside: Auxiliary | None = None  # losses on what the data says beyond labels
+
+
+def whole_head(site: Site, model: PreTrainedModel) -> Head | None:
+    """The model's head, where it stays one layer of one process: neither cut up nor compiled away."""
+    cut_up = is_sharding(site.accelerator) or zero_stage(site.accelerator)
+    return None if cut_up or site.settings.train.compile else find_head(model)

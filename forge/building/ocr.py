@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from forge.building.base import Built, Site
+from forge.building.base import Built, Site, whole_head
 from forge.building.page_model import build_page_model, load_page_model, page_decoding, page_task
 from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Glyphs, Model, Settings
@@ -19,7 +19,6 @@ from forge.core.hashing import derive_seed
 from forge.models.adapt import adapt
 from forge.models.capture import AttentionSite, HiddenSite, layout
 from forge.models.generate import Decoding, write
-from forge.models.head import find_head
 from forge.models.image_text import is_sheet_reader, load_sheet_reader, peek_reader, sheet_of
 from forge.models.load import load_tokenizer, tokenizer_files
 from forge.models.seq2seq import start_token
@@ -31,8 +30,6 @@ from forge.tasks.ocr.glyphs import Grid
 from forge.tasks.ocr.read import CANVAS, PageSplits, read_page_splits
 from forge.tasks.ocr.sheet import Sheet
 from forge.tasks.ocr.task import OcrTask
-from forge.train.shards import is_sharding
-from forge.train.zero import zero_stage
 
 STAND_IN_LABELS = 256  # characters that a reader writes in another's place, at most
 
@@ -62,7 +59,6 @@ def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | Non
     def again(task: OcrTask) -> TaskData:
         return encode_splits(task, splits, site)
 
-    cut_up = is_sharding(site.accelerator) or zero_stage(site.accelerator) or settings.train.compile
     return Built(
         task,
         again(task),
@@ -70,7 +66,7 @@ def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | Non
         tokenizer_files(site.source, site.wanted, tokenizer),
         {"sheet": list(sheet)},
         again,
-        None if cut_up else find_head(model),
+        whole_head(site, model),
         [f"pages: {sheet[0]} × {sheet[1]} pixels, {len(tokenizer)} characters"],
         list(splits.notices),
         _beside(settings.glyphs, model, task, settings.seed) if settings.glyphs.wanted else None,

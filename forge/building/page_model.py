@@ -11,14 +11,13 @@ import numpy as np
 from PIL import Image
 from transformers import PretrainedConfig, PreTrainedModel
 
-from forge.building.base import Built, Site
+from forge.building.base import Built, Site, whole_head
 from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.models.adapt import adapt
 from forge.models.generate import Decoding, write
-from forge.models.head import find_head
 from forge.models.image_text import encoder_places, load_image_text, settle_ends
 from forge.models.processor import load_processor, processor_files
 from forge.models.seq2seq import start_token
@@ -28,8 +27,6 @@ from forge.tasks.ocr.prompted import Prompted, image_tokens
 from forge.tasks.ocr.read import PageSplits
 from forge.tasks.ocr.seen import Seen
 from forge.tasks.ocr.task import Form, OcrTask
-from forge.train.shards import is_sharding
-from forge.train.zero import zero_stage
 
 
 def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -> Built:
@@ -42,7 +39,6 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
     def again(task: OcrTask) -> TaskData:
         return encode_splits(task, splits, site)
 
-    cut_up = is_sharding(site.accelerator) or zero_stage(site.accelerator) or settings.train.compile
     return Built(
         task,
         again(task),
@@ -50,7 +46,7 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
         processor_files(site.source, site.wanted, processor),
         {},
         again,
-        None if cut_up else find_head(model),
+        whole_head(site, model),
         [_header(settings, task.form)],
         list(splits.notices),
     )

@@ -12,12 +12,11 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from forge.building.base import Built, Site
+from forge.building.base import Built, Site, whole_head
 from forge.config.schema import Model, Settings
 from forge.core.errors import UserError
 from forge.models.adapt import adapt
 from forge.models.generate import Decoding, end_tokens, write
-from forge.models.head import Head, find_head
 from forge.models.languages import Direction, direction, set_languages
 from forge.models.load import load_tokenizer, longest_input, peek, tokenizer_files
 from forge.models.seq2seq import load_seq2seq, start_token
@@ -27,8 +26,6 @@ from forge.tasks.metrics.translation import TER_WORD_PAIRS
 from forge.tasks.parallel import ParallelData, read_parallel
 from forge.tasks.sources import Table
 from forge.tasks.translation import TranslationTask
-from forge.train.shards import is_sharding
-from forge.train.zero import zero_stage
 
 EMBEDDED_PIECES = 1_200  # of the tokenizer that an embedded model gets
 TRAINED_ON = 1_000_000  # pairs, at most, from which a tokenizer learns its pieces
@@ -56,7 +53,7 @@ def build_translation(site: Site) -> Built:
     languages = [parallel.source_language, parallel.target_language]
     facts = {"languages": languages}
     header = [f"languages: {' → '.join(language or 'unnamed' for language in languages)}"]
-    return Built(task, data, model, files, facts, again, _head(site, model), header, list(parallel.notices))
+    return Built(task, data, model, files, facts, again, whole_head(site, model), header, list(parallel.notices))
 
 
 def translation_task(
@@ -121,12 +118,6 @@ def encode_table(task: TranslationTask, table: Table, limit: int | None, texts: 
         return Dataset.from_dict(encode(columns) | {name: columns[name] for name in columns if name not in drop})
     marks = [tokenizer_mark(task.tokenizer), task.max_length, task.max_target_length, task.prefix, task.target_language]
     return encode_rows(rows, encode, drop, [table.fingerprint, limit, texts, *marks])
-
-
-def _head(site: Site, model: PreTrainedModel) -> Head | None:
-    """The model's head, where it stays one layer of one process: neither cut up nor compiled away."""
-    cut_up = is_sharding(site.accelerator) or zero_stage(site.accelerator)
-    return None if cut_up or site.settings.train.compile else find_head(model)
 
 
 def _peek(site: Site) -> Any:
