@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
+from toy_distillation import distill, losses
 from toy_pages import reader
 from toy_translation import finished_after_kills
 
 from forge.config.schema import LOSS_NAMES
 
-GROUPED = {"linear_cka", "rkd"}
-CROSS = {"attention_kl": {"layers": "uniform", "value_relation": True}, "score_mse": {"layers": "uniform"}}
 SMALL = {"data": {"embedded": {"train_size": 40}}}
 
 
@@ -40,16 +39,6 @@ def student(teacher: Path, *changes: dict[str, Any]) -> dict[str, Any]:
     for more in changes:
         change = merged(change, more)
     return change
-
-
-def distill(*names: str, **options: Any) -> dict[str, Any]:
-    group = {name: {"group": 4} for name in names if name in GROUPED}
-    chosen = {name: {"weight": 1.0} | group.get(name, {}) | CROSS.get(name, {}) for name in names}
-    return {"distill": chosen | options}
-
-
-def losses(run: Path) -> list[dict[str, float]]:
-    return [record for record in metrics(run) if record["kind"] == "step"]
 
 
 @pytest.mark.slow
