@@ -37,7 +37,7 @@ from forge.runs.trackers import make_trackers
 from forge.teaching import Student, Teaching, find_teacher, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
-from forge.train.device import make_accelerator
+from forge.train.device import leave_processes, make_accelerator
 from forge.train.loop import Trainer
 from forge.train.parts import Parts, total_steps
 from forge.train.shards import is_sharding
@@ -94,7 +94,10 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
         except BaseException as error:
             if main:
                 _write_down(error, found.run, state_file)
+            if isinstance(error, StoppedError):  # agreed on by all
+                leave_processes()
             raise
+    leave_processes()
 
 
 def _train(found: Preflight, prepared: Prepared, emit: Sink, checkpoint: Path | None, stop: StopRequest) -> None:

@@ -51,6 +51,16 @@ def make_accelerator(settings: Settings) -> Accelerator:
     return accelerator
 
 
+def leave_processes() -> None:
+    """Say goodbye to the other processes, where there are any.
+
+    To be called where all of them come to: an interpreter that ends with the group alive may be aborted by its threads,
+    and torchrun then calls a run failed that was not.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _refuse(accelerator: Accelerator, settings: Settings) -> None:
     kind = accelerator.distributed_type
     if kind is DistributedType.MEGATRON_LM:
