@@ -26,7 +26,7 @@ from forge.tasks.embedded.page_words import CHARACTERS, Chance, split_of, words
 from forge.tasks.pages.sizes import Scale
 from forge.tasks.pages.stream import open_pages
 
-DRAWN = ("line", "lines", "markdown")
+DRAWN = ("line", "lines", "print", "markdown")
 
 
 @cache
@@ -46,7 +46,7 @@ def mark(found):
 
 ALONE = """
 from tasks.test_embedded_pages import mark, picture
-print(*[mark(picture(preset, "test", 7, 3)) for preset in ("line", "lines", "markdown")])
+print(*[mark(picture(preset, "test", 7, 3)) for preset in ("line", "lines", "print", "markdown")])
 """
 
 
@@ -143,7 +143,7 @@ def test_every_face_has_every_character(family):
 
 def test_characters_are_few_and_all_used():
     assert len(CHARACTERS) == len(set(CHARACTERS)) <= 125
-    used = set().union(*(page.markdown for preset in PRESETS for page in trees(preset)))
+    used = set().union(*(page.markdown for preset in PRESETS for page in trees(preset, count=600)))
     assert used == set(CHARACTERS)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from forge.tasks.embedded.page_blocks import Block, Heading, Items, Lines, Row, Run, Table
 from forge.tasks.embedded.page_fonts import BULLET, Face, Family, face
 
-_LEADING = 1.25  # from base line to base line, in sizes
+LEADING = 1.25  # from base line to base line, in sizes
 _ASCENT = 1.0  # from a line's top to its base line
 _GAP = 0.8  # between blocks, beyond the line's own: it must not be taken for the end of a line
 _HEADINGS = {1: 1.5, 2: 1.25, 3: 1.0}
@@ -60,6 +60,7 @@ class Layout:
     right: float
     top: float
     bottom: float
+    leading: float = LEADING
     characters: list[Set] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
     wide: bool = False  # something is wider than the page
@@ -70,7 +71,7 @@ class Layout:
     @property
     def line_height(self) -> float:
         """From one line of the body's text to the next."""
-        return _LEADING * self.size
+        return self.leading * self.size
 
     @property
     def fits(self) -> bool:
@@ -126,13 +127,13 @@ class Layout:
         for index, word in enumerate(_words(runs, self.family, size)):
             width = word.width
             if index and x + space + width > self.right and wrap:
-                x, self.y = left, self.y + _LEADING * size
+                x, self.y = left, self.y + self.leading * size
             elif index:
                 x += space
             self._place(word, x, self.y + _ASCENT * size)
             x += width
             self.wide |= x > self.right
-        self.y += _LEADING * size
+        self.y += self.leading * size
 
     def _table(self, rows: tuple[Row, ...]) -> None:
         padding = _CELL * self.size
@@ -144,7 +145,7 @@ class Layout:
         ]
         edges = [self.left + sum(widths[:column]) for column in range(len(widths) + 1)]
         self.wide |= edges[-1] > self.right
-        first, height = self.y, _LEADING * self.size + 3
+        first, height = self.y, self.leading * self.size + 3
         for row in lines:
             for cell, edge in zip(row, edges[:-1], strict=True):
                 x = edge + padding

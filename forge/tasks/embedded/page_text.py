@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from forge.tasks.embedded.page_blocks import Span
-from forge.tasks.embedded.page_words import Chance, words
+from forge.tasks.embedded.page_words import Chance, unaccented, words
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LETTERS_AND_DIGITS = f"{_LETTERS}{_LETTERS}0123456789"
@@ -14,6 +14,13 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _AFTER = {"": 80.0, ",": 11, ";": 2, ":": 2, "!": 1.5, "?": 1.5}
 _ENDS = {".": 84.0, "!": 8, "?": 8}
 _ENDS_OF_LINES = {"": 60.0, ".": 22, ",": 10, "!": 4, "?": 4}
+_FILES = ("conf", "deb", "txt", "h", "py", "gz", "xml", "d", "log", "tar.gz")
+_NAMES = (  # a and b are words
+    *("/{a}", "/{a}/{b}", "/{a}/{b}/", "/{a}/{b}.{end}", "{a}/{b}", "{a}.{end}", "~/{a}", "{a}_{b}", "{a}-{b}"),
+    *("-{a}", "--{a}", "–{a}", "--{a}-{b}", "${A}", "${{{A}}}", "@{a}", "&{a}", "\\{a}", "{a}-{v}", "{v}", "{v}.{n}"),
+    *("<{a}>", "[{a}]", "{{{a}}}", "({a})", "“{a}”", '"{a}"', "'{a}'", "{a}({n})", "{a}’s", "{a}’t", "{a}_{b}_{n}"),
+    *("{a}@{b}.org", "<{a}@{b}.org>", "http://{a}.org/", "http://{a}.org/~{b}", "https://{a}.org/{b}/"),
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,9 @@ class Mix:
 
     numbers: float
     strings: float
+    names: float = 0.0  # of files, options, packages, addresses: what manuals are full of
+    running: float = 0.0  # share of lines that do not begin a sentence
+    unaccented: float = 0.0  # share of pages whose words have no accents
 
 
 class Writer:
@@ -31,6 +41,8 @@ class Writer:
         self.draw = draw
         self._mix = mix
         self._words = words(split)
+        if mix.unaccented and draw.random() < mix.unaccented:
+            self._words = unaccented(split)
 
     def word(self) -> str:
         """A word, now and then with a capital or in capitals."""
@@ -66,12 +78,21 @@ class Writer:
         rest = "".join(self.draw.one(_LETTERS_AND_DIGITS) for _ in range(self.draw.whole(2, 8)))
         return self.draw.one(_LETTERS) + rest
 
+    def name(self) -> str:
+        """A path, an option, an address, a variable, two words with a hyphen: as manuals of programs have them."""
+        draw = self.draw
+        one, two = draw.one(self._words), draw.one(self._words)
+        form, version = draw.one(_NAMES), f"{draw.whole(0, 12)}.{draw.whole(0, 20)}"
+        return form.format(a=one, b=two, A=one.upper(), n=draw.whole(1, 8), v=version, end=draw.one(_FILES))
+
     def token(self) -> str:
-        """A word, a number or a string."""
-        drawn = self.draw.random()
-        if drawn < self._mix.numbers:
+        """A word, a number, a string or a name."""
+        drawn, mix = self.draw.random(), self._mix
+        if drawn < mix.numbers:
             return self.number()
-        return self.string() if drawn < self._mix.numbers + self._mix.strings else self.word()
+        if drawn < mix.numbers + mix.strings:
+            return self.string()
+        return self.name() if drawn < mix.numbers + mix.strings + mix.names else self.word()
 
     def plain(self, least: int, most: int) -> str:
         """So many tokens. None of them is a mark of a list: a number is never followed by a point."""
@@ -79,7 +100,17 @@ class Writer:
 
     def line(self, least: int, most: int) -> str:
         """So many tokens with their punctuation."""
-        return "".join(span.text for span in self._sentence(self.draw.whole(least, most), 0.0, _ENDS_OF_LINES))
+        count = self.draw.whole(least, most)
+        if self._mix.running and self.draw.random() < self._mix.running:
+            return self._piece(count)
+        return "".join(span.text for span in self._sentence(count, 0.0, _ENDS_OF_LINES))
+
+    def _piece(self, count: int) -> str:
+        """A line out of the middle of a text: it begins anyhow, and may end in half a word."""
+        draw = self.draw
+        tokens = [token + (draw.weighted(_AFTER) if draw.random() < 0.6 else "") for token in self._tokens(count)]
+        tokens[-1] += draw.weighted({"": 8.0, "-": 1, ".": 1})
+        return draw.weighted({"": 20.0, "• ": 1, "- ": 0.5}) + " ".join(tokens)
 
     def prose(self, least: int, most: int) -> tuple[Span, ...]:
         """Spans of sentences of so many tokens together, now and then emphasised."""
@@ -106,7 +137,10 @@ class Writer:
     def _first_capital(self, count: int) -> Iterator[str]:
         first = self.plain(1, 1)
         yield first[0].upper() + first[1:]
-        for _ in range(count - 1):
+        yield from self._tokens(count - 1)
+
+    def _tokens(self, count: int) -> Iterator[str]:
+        for _ in range(count):
             token, drawn = self.token(), self.draw.random()
             yield f"({token})" if drawn < 0.03 else f'"{token}"' if drawn < 0.05 else self._elided(token)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forge.tasks.embedded.page_blocks import Block, Heading, Items, Lines, Markdown, Paragraph, Span, Table
 from forge.tasks.embedded.page_fonts import HELD_OUT, TRAINED, Family, varied
-from forge.tasks.embedded.page_layout import Layout
+from forge.tasks.embedded.page_layout import LEADING, Layout
 from forge.tasks.embedded.page_text import Mix, Writer
 from forge.tasks.embedded.page_words import Chance
 
@@ -36,12 +36,22 @@ class Preset:
     contrast: tuple[float, float] = (0.35, 1.0)  # ink's distance from the paper in parts of 255
     turned: float = 0.5  # share of pages that lie a little askew
     degrees: float = 1.0  # at most, either way
+    leading: tuple[float, float] = (LEADING, LEADING)  # from base line to base line, in sizes
     paper: bool = False
 
 
 PRESETS = {
     "line": Preset(32, 224, (13, 16), (4, 7), Mix(0.12, 0.20), lines=(1, 1)),
     "lines": Preset(80, 256, (14, 17), (6, 10), Mix(0.12, 0.03), (1, 3), 10_000, 0.01, 0.5, (2.0, 8.0), (0.6, 1.0)),
+    "print": Preset(
+        *(80, 256, (12, 18), (4, 10)),
+        Mix(0.08, 0.03, names=0.25, running=0.75, unaccented=0.6),
+        lines=(1, 4),
+        blank=0.01,
+        noise=(2.0, 8.0),
+        contrast=(0.6, 1.0),
+        leading=(1.08, 1.4),
+    ),
     "markdown": Preset(160, 256, (11, 13), (6, 10), Mix(0.12, 0.08), characters=170, blank=0.02),
     "a4": Preset(842, 595, (10, 13), (50, 80), Mix(0.12, 0.05), characters=2_400, blank=0.02, paper=True),
 }
@@ -84,6 +94,7 @@ def tree(preset: str, split: str, index: int, seed: int = 0) -> Tree:
         kind.width - draw.whole(*kind.margin),
         top,
         kind.height - kind.margin[0],
+        draw.between(*kind.leading) if kind.leading[0] < kind.leading[1] else LEADING,
     )
     page = Markdown()
     if draw.random() >= kind.blank:
@@ -106,7 +117,7 @@ def _line(writer: Writer, space: Layout) -> str:
     most = 7
     while True:
         text = writer.line(min(2, most), most)
-        trial = Layout(space.family, space.size, space.left, space.right, 0, 1e9)
+        trial = replace(space, top=0, bottom=1e9, characters=[], rules=[])
         block = Lines((text,))
         trial.add(block, Markdown().add(block))
         if trial.fits:

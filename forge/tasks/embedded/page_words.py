@@ -18,6 +18,7 @@ T = TypeVar("T")
 # The Markdown of every page is made of these; with a decoder's own signs (start, end, padding) they are fewer than 128.
 CHARACTERS = (
     "\n !\"#%'()*+,-./0123456789:;=?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz|€àâçèéêëîïôùûÀÂÇÈÉÊËÎÏÔÙÛ"
+    "_@<>$&[]{}~\\•’“”–"
 )
 WORDS = 8_000
 SHARES = {"train": (0, 82), "validation": (82, 88), "test": (88, 100)}  # percentiles of all words
@@ -75,6 +76,12 @@ def split_of(word: str) -> str:
 def words(split: str) -> tuple[str, ...]:
     """The words of `train`, `validation` or `test`; no word is in two."""
     return tuple(word for word in _all_words() if split_of(word) == split)
+
+
+@cache
+def unaccented(split: str) -> tuple[str, ...]:
+    """Those of them that have no accent."""
+    return tuple(word for word in words(split) if word.isascii())
 
 
 @cache
