@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from forge.building.base import Built, Site, whole_head
 from forge.building.page_model import build_page_model, load_page_model, page_decoding, page_task
-from forge.building.page_splits import encode_splits, most_labels
+from forge.building.page_splits import encode_splits, most_labels, with_longest
 from forge.config.schema import Glyphs, Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
@@ -49,7 +49,9 @@ def build_ocr(site: Site) -> Built:
 
 
 def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | None) -> Built:
-    settings = _briefly(site.settings) if site.found.model.stand_in else site.settings
+    settings = site.settings
+    if site.found.model.stand_in:  # embedded pages are short, and one that has learnt nothing comes to no end
+        settings = with_longest(settings, STAND_IN_LABELS)
     tokenizer = _characters(site, splits, most_labels(settings))
     sheet = settings.data.pages.canvas or sheet_of(config) or splits.sheet
     model = load_sheet_reader(site.source, site.wanted, tokenizer, settings.seed, most_labels(settings), sheet)
@@ -123,12 +125,6 @@ def reading_of(settings: Settings, source: Asset, wanted: Model, facts: Mapping[
     return Reading(model, task, decoding(settings, task.form.most), sheet)
 
 
-def _briefly(settings: Settings) -> Settings:
-    """As a stand-in writes: embedded pages are short, and a model that has learnt nothing yet comes to no end."""
-    most = min(most_labels(settings), STAND_IN_LABELS)
-    return settings.model_copy(update={"data": settings.data.model_copy(update={"max_target_length": most})})
-
-
 def _characters(site: Site, splits: PageSplits, most: int) -> PreTrainedTokenizerBase:
     """The reader's own; a student that is made from nothing takes its teacher's, so that the two write alike."""
     source, wanted, teacher, chosen = site.source, site.wanted, site.found.teacher, site.settings.teacher
@@ -136,7 +132,8 @@ def _characters(site: Site, splits: PageSplits, most: int) -> PreTrainedTokenize
         return load_tokenizer(source, wanted, [])
     if teacher and teacher.source != "embedded":
         its = Model(name=teacher.location, revision=chosen.revision)
-        return load_tokenizer(teacher, its, [], "teacher.name")
+        if is_sheet_reader(peek_reader(teacher, its, "teacher.name")):
+            return load_tokenizer(teacher, its, [], "teacher.name")
     assert splits.train is not None
     texts = splits.train.rows["markdown"] if "markdown" in splits.train.rows.column_names else []
     return character_tokenizer(texts, most)

@@ -17,6 +17,12 @@ def most_labels(settings: Settings) -> int:
     return settings.data.max_target_length or settings.data.max_length
 
 
+def with_longest(settings: Settings, most: int) -> Settings:
+    """The same settings, but Markdown is at most so long."""
+    data = settings.data.model_copy(update={"max_target_length": min(most_labels(settings), most)})
+    return settings.model_copy(update={"data": data})
+
+
 def encode_splits(task: OcrTask, splits: PageSplits, site: Site) -> TaskData:
     """Encode every split."""
     evaluated = site.settings.evaluate.max_examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoModel,
     AutoModelForImageTextToText,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     VisionEncoderDecoderModel,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from forge.config.schema import Model
 from forge.core.assets import Asset
@@ -79,11 +82,7 @@ def load_image_text(
     asset: Asset, settings: Model, config: PretrainedConfig, seed: int, key: str = "model.name"
 ) -> PreTrainedModel:
     """A model that writes text about an image, in fp32, new weights drawn from `seed` alone. Raises UserError."""
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not settings.trust_remote_code:
-        raise UserError(
-            f"{key}: {asset.asked} writes no text about an image ({config.model_type}); take an image-text-to-text "
-            "model such as Idefics3, Qwen2-VL, LightOnOCR or Donut"
-        )
+    refuse_other(asset, settings, config, key)
     set_dropout(config, settings.dropout)
     if settings.init == "pretrained":
         return load_weights(AutoModelForImageTextToText, asset, config, settings, key)
@@ -93,6 +92,26 @@ def load_image_text(
             config, trust_remote_code=settings.trust_remote_code
         )
     return drawn
+
+
+def image_text_architecture(asset: Asset, settings: Model, config: PretrainedConfig, key: str) -> PreTrainedModel:
+    """The same without memory for its weights; how it writes is known."""
+    refuse_other(asset, settings, config, key)
+    made: Any = architecture_of(AutoModelForImageTextToText, config, settings.trust_remote_code)
+    if (Path(asset.location) / GENERATION_CONFIG_NAME).is_file():
+        with Readable(asset.location, "generation configuration", key):
+            made.generation_config = GenerationConfig.from_pretrained(asset.location)
+    model: PreTrainedModel = made
+    return model
+
+
+def refuse_other(asset: Asset, settings: Model, config: PretrainedConfig, key: str) -> None:
+    """Raises UserError for a model that does not read images."""
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not settings.trust_remote_code:
+        raise UserError(
+            f"{key}: {asset.asked} writes no text about an image ({config.model_type}); take an image-text-to-text "
+            "model such as Idefics3, Qwen2-VL, LightOnOCR or Donut"
+        )
 
 
 def settle_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

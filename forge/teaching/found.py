@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class FoundTeacher(ABC):
     order: list[int] | None = None  # its output for each of the data's labels; None where the orders agree
     stacks: dict[str, Stack] = field(default_factory=dict)
     _loaded: PreTrainedModel | None = None
+
+    uncached: ClassVar[str] = ""  # why its outputs cannot be kept; empty where they can
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""A teacher that reads pages: it must know the student's characters, and see pages on a sheet of the same size."""
+"""A teacher that is an embedded reader: it must know the student's characters, and see pages on a like sheet."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from forge.building.ocr import decoding, sheet_task
-from forge.building.page_splits import most_labels
+from forge.building.page_splits import most_labels, with_longest
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.core.errors import UserError
 from forge.core.hashing import digest
-from forge.models.image_text import is_sheet_reader, load_sheet_reader, peek_reader, reader_architecture, sheet_of
+from forge.models.image_text import load_sheet_reader, reader_architecture, sheet_of
 from forge.models.load import load_tokenizer
 from forge.tasks.base import Side
 from forge.tasks.encoding import encoded_mark
+from forge.tasks.ocr.read import CANVAS
 from forge.tasks.ocr.sheet import Sheet
-from forge.tasks.ocr.task import OcrTask
+from forge.tasks.ocr.task import Form, OcrTask
 from forge.teaching.found import TEACHER_SEED, check_tokenizers
 from forge.teaching.progress import reporter
 from forge.teaching.student import Student
-from forge.teaching.text_teacher import TextTeacher, refuse_labels
+from forge.teaching.text_teacher import TextTeacher
 
 BY_TEXT = "let it teach by its Markdown alone: distill.sequence.targets: teacher"
 AT_ONCE = 1_000  # pages whose text is drawn between two reports
@@ -86,27 +87,35 @@ class PageReader(TextTeacher):
         return load_sheet_reader(self.asset, self.model, self.tokenizer, TEACHER_SEED, most, sheet, "teacher.name")
 
 
-def find_page_reader(settings: Settings, asset: Asset, student: Student, accelerator: Accelerator) -> PageReader:
-    """The teacher that the configuration names, if it sees what the student sees. Raises UserError."""
-    task, chosen = student.task, settings.teacher
+def find_page_reader(
+    settings: Settings,
+    asset: Asset,
+    model: Model,
+    config: PretrainedConfig | None,
+    student: Student,
+    accelerator: Accelerator,
+) -> PageReader:
+    """An embedded reader as teacher, if it sees what the student sees. Raises UserError."""
+    task = student.task
     assert isinstance(task, OcrTask)
-    refuse_labels(chosen, "a page reader")
-    model = Model(
-        name=asset.location, revision=chosen.revision, init=chosen.init, trust_remote_code=chosen.trust_remote_code
-    )
-    config = peek_reader(asset, model, "teacher.name")
     mine = task.form
-    if not isinstance(mine, Sheet) or not is_sheet_reader(config):
-        raise UserError(f"teacher.name: {asset.asked} and the student are not both embedded readers, or made from one")
-    tokenizer = mine.tokenizer if config is None else load_tokenizer(asset, model, [], "teacher.name")
     alike = bool(settings.distill.losses())  # a teacher that teaches by texts alone may see and write otherwise
+    if config is not None:
+        tokenizer = load_tokenizer(asset, model, [], "teacher.name")
+    elif isinstance(mine, Sheet):
+        tokenizer = mine.tokenizer
+        settings = with_longest(settings, mine.most)  # one that has learnt nothing comes to no end
+    else:
+        raise UserError(f"teacher.name: {asset.asked} has learnt nothing yet; name a run of one, or a directory")
     if alike:
+        assert isinstance(mine, Sheet)
         check_tokenizers(mine.tokenizer, tokenizer, asset.asked, BY_TEXT)
     architecture: Any = reader_architecture(asset, model, tokenizer, most_labels(settings), "teacher.name")
-    reads = sheet_task(settings, architecture, tokenizer, sheet_of(config) or mine.grid.size)
+    reads = sheet_task(settings, architecture, tokenizer, sheet_of(config) or _sheet(mine))
     its = reads.form
     assert isinstance(its, Sheet)
     if alike:
+        assert isinstance(mine, Sheet)
         _check_alike(mine, its, asset.asked)
     splits = student.data if alike else student.encode(reads)
     assert splits.train is not None
@@ -125,6 +134,10 @@ def find_page_reader(settings: Settings, asset: Asset, student: Student, acceler
         form=its,
         pages=splits.fingerprints["train"],
     )
+
+
+def _sheet(form: Form) -> tuple[int, int]:
+    return form.grid.size if isinstance(form, Sheet) else CANVAS
 
 
 def _check_alike(mine: Sheet, its: Sheet, name: str) -> None:

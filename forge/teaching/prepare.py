@@ -28,7 +28,7 @@ from forge.tasks.encoding import tokenizer_mark
 from forge.tasks.written import WritingTask
 from forge.teaching.classifier import find_classifier
 from forge.teaching.found import FoundTeacher
-from forge.teaching.page_reader import find_page_reader
+from forge.teaching.pages import find_page_teacher
 from forge.teaching.sequence import Rewritten, rewrite
 from forge.teaching.student import Student
 from forge.teaching.teaching import Teaching
@@ -43,7 +43,7 @@ GIGABYTE = 1e9
 FINDERS: Mapping[str, Callable[[Settings, Asset, Student, Accelerator], FoundTeacher]] = {
     "classification": find_classifier,
     "translation": find_translator,
-    "ocr": find_page_reader,
+    "ocr": find_page_teacher,
 }
 
 
@@ -158,6 +158,13 @@ def _cache(found: FoundTeacher, asked: list[Field], plan: BatchPlan, steps: int)
     settings = found.settings
     chosen = settings.distill.cache
     must = chosen.mode in {"on", "require"} or settings.teacher.tokenizer == "own"
+    if found.uncached:
+        if must:
+            raise UserError(
+                f"distill.cache.mode: {chosen.mode}, but of {found.name} nothing can be kept: {found.uncached}; take "
+                "mode: off, or let it teach by its texts, which are kept (distill.sequence.targets: teacher)"
+            )
+        return None
     if chosen.mode == "off":
         if settings.teacher.tokenizer == "own":
             raise UserError(

@@ -22,8 +22,6 @@ from forge.teaching.progress import reporter
 from forge.teaching.text_teacher import TextTeacher
 from forge.teaching.texts import TextCache, Texts
 
-BATCH = 64  # examples that the teacher writes at once; part of the identity, because it changes the last bits
-
 Likeness = Callable[[str, str], float]
 
 
@@ -104,7 +102,7 @@ def _identity(found: TextTeacher) -> dict[str, str | int]:
         "length_penalty": str(chosen.length_penalty),
         "kept": _kept(found),
         "max_length": found.decoding.max_length,
-        "examples_per_search": BATCH,
+        "examples_per_search": found.at_once(),
     }
 
 
@@ -122,8 +120,8 @@ def _writer(found: TextTeacher) -> Callable[[Sequence[int]], list[Texts]]:
         rows = found.inputs(ids)
         order = np.argsort([-len(row.get("input_ids", ())) for row in rows], kind="stable").tolist()  # like lengths
         texts: list[Texts] = [[] for _ in rows]
-        for first in range(0, len(order), BATCH):
-            places = order[first : first + BATCH]
+        for first in range(0, len(order), found.at_once()):
+            places = order[first : first + found.at_once()]
             batch = task.collate([rows[place] for place in places])
             on_device = {name: tensor.to(found.accelerator.device) for name, tensor in batch.items()}
             with found.accelerator.autocast():

@@ -17,6 +17,8 @@ from forge.teaching.found import FoundTeacher
 from forge.train.evaluate import infer
 from forge.train.shards import is_sharding
 
+AT_ONCE = 64  # examples
+
 
 @dataclass
 class TextTeacher(FoundTeacher):
@@ -32,6 +34,10 @@ class TextTeacher(FoundTeacher):
     def head(self) -> Head | None:
         """Its head, so that its logits are made a few tokens at a time."""
         return None if is_sharding(self.accelerator) else find_head(self.load())
+
+    def at_once(self) -> int:
+        """Examples that it writes about at once; part of its texts' identity, because it changes the last bits."""
+        return AT_ONCE
 
     def ends(self) -> set[int]:
         """Tokens that end its texts."""

@@ -209,7 +209,7 @@ KL = {"distill": {"forward_kl": {"weight": 1.0}}}
             KL | {"teacher": {"name": "embedded/tiny-bert"}},
             "there is no embedded/tiny-bert; embedded are",
         ),
-        (KL | {"teacher": {"name": "BERT"}}, "are not both embedded readers, or made from one"),
+        (KL | {"teacher": {"name": "BERT"}}, "writes no text about an image (bert)"),
         ({"distill": {"sequence": {"targets": "reference"}}}, "no loss of distill has a weight"),
         (
             {"distill": {"attention_kl": {"weight": 1.0, "layers": [[3, 2]]}}},
