@@ -32,7 +32,7 @@ def test_a_reader_learns_letters_then_text(tmp_path: Path) -> None:
     assert set(state["test"]) == {"words", "fonts"}
     assert {"cer", "wer", "nid", "edit_similarity", "loss"} <= set(state["test"]["fonts"])
     log = (run / "output.log").read_text()
-    assert "pages: 32 × 224 pixels, 111 characters" in log
+    assert "pages: 32 × 224 pixels, 128 characters" in log
     metadata = json.loads((run / "run_metadata.json").read_text())
     assert metadata["sheet"] == [32, 224]
 
@@ -84,7 +84,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for one, two in pairs:
         for name, value in one.items():
             if isinstance(value, float):
-                assert two[name] == pytest.approx(value, abs=2e-5), (one["step"], name)
+                assert two[name] == pytest.approx(value, abs=2e-5, rel=2e-5), (one["step"], name)
 
 
 @pytest.mark.parametrize(
