@@ -84,7 +84,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for one, two in pairs:
         for name, value in one.items():
             if isinstance(value, float):
-                assert two[name] == pytest.approx(value, abs=2e-5, rel=2e-5), (one["step"], name)
+                assert two[name] == pytest.approx(value, abs=2e-5, rel=2e-4), (one["step"], name)
 
 
 @pytest.mark.parametrize(
