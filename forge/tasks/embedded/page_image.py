@@ -15,6 +15,7 @@ from forge.tasks.embedded.page_tree import Preset, Tree, tree
 from forge.tasks.embedded.page_words import Chance
 
 _WEIGHTS = (0.6, 1.5)  # powers of the ink in training: the edges of strokes are grey, so they move
+_OF_EMPHASIS = (0.8, 1.25)  # where fat strokes mean something
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -48,7 +49,8 @@ def picture(preset: str, split: str, index: int, seed: int = 0) -> Picture:
     if drawn.preset.paper:
         raise ValueError(f"{preset!r} is paper: forge.tasks.embedded.page_pdf makes it")
     draw = Chance(f"look/{preset}/{split}/{seed}/{index}")
-    return photograph(drawn, draw, _WEIGHTS if split == "train" else (1.0, 1.0))
+    weights = _WEIGHTS if drawn.preset.lines[1] else _OF_EMPHASIS
+    return photograph(drawn, draw, weights if split == "train" else (1.0, 1.0))
 
 
 def photograph(page: Tree, draw: Chance, weights: tuple[float, float] = (1.0, 1.0)) -> Picture:
