@@ -14,6 +14,7 @@ from forge.core.errors import UserError
 from forge.inference import tries
 from forge.inference.ocr import PageAnswer, Reader, load_reader, read_documents, read_images, read_pages
 from forge.inference.tries import Try
+from forge.models.watch import Watched
 from forge.runs.run_dir import open_existing
 from forge.tasks.metrics.ocr.loops import Loop
 from forge.tasks.pages.stream import Page, Refusal, open_pages
@@ -138,6 +139,23 @@ def test_only_pages_that_need_it_are_tried_again(monkeypatch: pytest.MonkeyPatch
     assert 0 < once < 8
     assert counted[:2] == [8, 8 - once]
     assert all(one.ended and not one.loop for one in found if one.tries == 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "good"),
+    [
+        ("Total\n" + 80 * "-", True, True),
+        ("Name " + 60 * ".", True, True),
+        ("Total\n" + 80 * "-", False, False),
+        (300 * "-", True, False),
+        (80 * "a", True, False),
+    ],
+)
+def test_a_page_may_end_in_a_rule_where_the_model_ended_it(text: str, ended: bool, good: bool) -> None:
+    reading = stub_reader({"": 0.0}).reading
+    ids = reading.task.form.encode([text])[0]
+    [found] = tries._judged(reading, [Watched(ids if ended else ids[:-1], -1.0)])
+    assert (found.text, found.ended, found.good) == (text, ended, good)
 
 
 def test_the_best_try_is_without_a_loop_then_ended_then_most_confident() -> None:

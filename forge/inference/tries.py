@@ -104,15 +104,14 @@ def _searched(reading: Reading, accelerator: Accelerator, pages: Sequence[Pictur
 
 def _judged(reading: Reading, written: Sequence[Watched]) -> list[Try]:
     ends, texts = end_tokens(reading.model), reading.task.form.texts
-    return [
-        Try(
-            text,
-            math.exp(one.log_prob / max(len(one.ids), 1)),
-            bool(one.ids) and one.ids[-1] in ends,
-            looping(text) or (one.loop and Loop(texts([one.ids[-one.loop[0] :]])[0], one.loop[1])),
-        )
-        for one, text in zip(written, texts([one.ids for one in written]), strict=True)
-    ]
+    tries = []
+    for one, text in zip(written, texts([one.ids for one in written]), strict=True):
+        ended = bool(one.ids) and one.ids[-1] in ends
+        loop = looping(text) or (one.loop and Loop(texts([one.ids[-one.loop[0] :]])[0], one.loop[1]))
+        if ended and loop and loop.is_rule:  # the model knew when to stop
+            loop = None
+        tries.append(Try(text, math.exp(one.log_prob / max(len(one.ids), 1)), ended, loop))
+    return tries
 
 
 def _on_device(accelerator: Accelerator, batch: Batch) -> Batch:

@@ -11,6 +11,8 @@ TAIL = 6_000
 LEAST_REPEATS = 5
 LEAST_LENGTH = 200
 """A longer unit is a loop from five repeats and 200 characters on: identical table rows rarely come to that."""
+RULES, LONGEST_RULE = frozenset("-_=*~."), 200
+"""Characters that lines across pages are made of, and how many of them a page may end in."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class Loop:
 
     unit: str
     repeats: int
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether it may be a line across a page, or the dots of an empty form."""
+        return self.unit in RULES and self.repeats <= LONGEST_RULE
 
 
 def repeats(text: str, largest: int = 5) -> list[int]:
