@@ -120,7 +120,7 @@ def test_the_same_seed_draws_the_same_crops(document: Path, crops: dict[str, lis
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"strange": "@ "}, "a character that the reader's alphabet lacks"),
+        ({"strange": "§ "}, "a character that the reader's alphabet lacks"),
         ({"square": True}, "ink that is not of its characters"),
     ],
 )

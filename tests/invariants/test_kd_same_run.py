@@ -153,7 +153,7 @@ def drafts(root: Path) -> set[Path]:
 
 
 def run_if_any(folder: Path) -> Path | None:
-    found = [p.parent for p in (folder / "runs").rglob("training_state.json") if not p.parent.is_symlink()]
+    found = [p.parent for p in (folder / "runs").glob("*/*/training_state.json") if not p.parent.is_symlink()]
     return found[0] if found else None
 
 
