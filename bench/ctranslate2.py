@@ -2,7 +2,8 @@
 
     python -m bench.ctranslate2 [RUN]
 
-Without a run it trains the embedded translators first. The sides take turns, so that a busy machine slows all alike.
+Texts are those of the run's test split, 2,000 at most. Without a run it trains the embedded translators first. The sides
+take turns, so that a busy machine slows all alike.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import torch
 from transformers import AutoTokenizer
 
 from bench.machine import write_table
+from forge.inference.splits import own_splits
 from forge.inference.translation import load_translator, translate
 from forge.runs.export_ctranslate2 import export_ctranslate2
 from forge.runs.run_dir import RunDirectory, open_existing
-from forge.tasks.embedded.translation import generate
 from forge.tasks.metrics.translation import score_translations
 
 ROOT = Path(__file__).parent.parent
@@ -64,8 +65,8 @@ def in_ctranslate2(folder: Path, beams: int) -> Side:
 
 def measure(run: RunDirectory, folder: Path, beams: int, sentences: int = SENTENCES, times: int = TIMES) -> list[str]:
     """A row a side: sentences a second, BLEU, and how many sentences are those of Forge."""
-    rows = list(generate("test", sentences))
-    texts, references = [row["source"] for row in rows], [row["target"] for row in rows]
+    (table,) = own_splits(run, None, "take another run").values()
+    texts, references = table.rows["source"][:sentences], table.rows["target"][:sentences]
     sides = {"Forge": in_forge(run, beams)}
     for kind in FORMATS:
         out = folder / f"{run.path.parent.name}-{kind}-{beams}"
@@ -82,13 +83,13 @@ def measure(run: RunDirectory, folder: Path, beams: int, sentences: int = SENTEN
             seconds[name].append(time.perf_counter() - began)
     found = []
     for name, taken in seconds.items():
-        speed, spread = sentences / statistics.median(taken), (sentences / max(taken), sentences / min(taken))
+        speed, spread = len(texts) / statistics.median(taken), (len(texts) / max(taken), len(texts) / min(taken))
         bleu = score_translations(answers[name], references, "fr").figures["bleu"]
         equal = sum(a == b for a, b in zip(answers[name], answers["Forge"], strict=True))
         times_faster = statistics.median(seconds["Forge"]) / statistics.median(taken)
         found.append(
             f"| {beams} | {name} | {speed:,.0f} ({spread[0]:,.0f} – {spread[1]:,.0f}) | {times_faster:.1f} | {bleu:.2f} | "
-            f"{equal:,} of {sentences:,} |"
+            f"{equal:,} of {len(texts):,} |"
         )
     return found
 
@@ -105,7 +106,10 @@ def main(words: Sequence[str]) -> None:
             lines += ["|---|---|---|---|---|---|"]
             for beams in (1, 5):
                 lines += measure(run, Path(folder), beams)
-    text = f"{SENTENCES:,} embedded sentences, one thread, ctranslate2 {ctranslate2.__version__}.\n" + "\n".join(lines)
+    text = (
+        f"Sentences of the test split, at most {SENTENCES:,}; one thread, ctranslate2 {ctranslate2.__version__}.\n"
+        + "\n".join(lines)
+    )
     write_table("ctranslate2", "Translating: Forge and CTranslate2", text, "python -m bench.ctranslate2")
 
 
