@@ -110,7 +110,9 @@ def main(words: Sequence[str]) -> None:
         f"Sentences of the test split, at most {SENTENCES:,}; one thread, ctranslate2 {ctranslate2.__version__}.\n"
         + "\n".join(lines)
     )
-    write_table("ctranslate2", "Translating: Forge and CTranslate2", text, "python -m bench.ctranslate2")
+    write_table(
+        "ctranslate2", "Translating: Forge and CTranslate2", text, " ".join(["python -m bench.ctranslate2", *words])
+    )
 
 
 if __name__ == "__main__":

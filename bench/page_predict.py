@@ -23,11 +23,11 @@ import torch
 
 from bench.kd_case import shown
 from bench.machine import write_table
-from forge.inference.ocr import Reader, load_reader, read_pages
+from forge.inference.ocr import PageAnswer, Reader, load_reader, read_pages
 from forge.runs.run_dir import RunDirectory, open_existing
 from forge.tasks.embedded.page_pdf import pdf_of
 from forge.tasks.embedded.page_tree import tree
-from forge.tasks.pages.stream import Page, open_pages
+from forge.tasks.pages.stream import open_pages
 
 ROOT = Path(__file__).parent.parent
 AT_ONCE, ROUNDS, PAGES = (1, 8, 32), 3, 128
@@ -43,11 +43,8 @@ def document(path: Path, preset: str, pages: int) -> Path:
 
 def read(loaded: Reader, path: Path) -> list[str]:
     """The texts of all pages."""
-    texts = []
-    for answer in read_pages(loaded, open_pages(path, scale=loaded.scale, trusted=True)):
-        assert not isinstance(answer, Page)
-        texts.append(getattr(answer, "text", ""))
-    return texts
+    answers = read_pages(loaded, open_pages(path, scale=loaded.scale, trusted=True))
+    return [answer.text for answer in answers if isinstance(answer, PageAnswer)]
 
 
 def speeds(loaded: Reader, path: Path, rounds: int) -> tuple[dict[int, list[float]], dict[int, int]]:

@@ -30,6 +30,7 @@ import torch
 
 from bench.kd_case import shown
 from bench.machine import write_table
+from forge.core.manifest import average_of
 from forge.inference.splits import own_splits
 from forge.inference.translation import Translator, load_translator, translate
 from forge.models import generate
@@ -123,6 +124,12 @@ def train(folder: Path, steps: int) -> RunDirectory:
     return open_existing(folder / "translation" / name / "latest")
 
 
+def result_of(state: dict[str, Any]) -> float:
+    """BLEU on validation of what is translated with: the average of checkpoints where that is the run's result."""
+    average = average_of(state)
+    return float(average["value"] if average.get("chosen") else state["best"]["value"])
+
+
 def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--run", help="a trained run of a translator")
@@ -137,7 +144,7 @@ def main() -> None:
         for beams in BEAMS:
             loaded = load_translator(run, "best", beams)
             lines += measure(loaded, texts, 1 if chosen.quick else ROUNDS)
-        name, step, bleu = run.metadata()["name"], loaded.checkpoint, run.state()["best"]["value"]
+        name, step, bleu = run.metadata()["name"], loaded.checkpoint, result_of(run.state())
     text = "\n".join(lines) + (
         f"\n\n{ROUNDS} rounds (the two rows in the middle {ROUNDS // 2}), one process and thread; {len(texts)} sentences, "
         f"{step} of {name}, {bleu:.1f} BLEU on validation, at most {decoding(loaded).max_length} tokens a translation. "

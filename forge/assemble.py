@@ -94,7 +94,7 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
         except BaseException as error:
             if main:
                 _write_down(error, found.run, state_file)
-            if isinstance(error, StoppedError):  # agreed on by all
+            if isinstance(error, StoppedError):  # all agree to stop; another error may be one process's own
                 leave_processes()
             raise
     leave_processes()

@@ -41,9 +41,8 @@ class PageModel(TextTeacher):
     uncached: ClassVar[str] = "how many tokens a page takes, its processor says page by page"
 
     def meaning(self) -> list[Any]:
-        """What it is asked."""
-        chosen = self.settings.data.pages
-        return [chosen.prompt, chosen.prompt_first]
+        """What it is asked, in the words of its own chat template."""
+        return [self.form.chat.prompt, self.form.chat.lead] if isinstance(self.form, Prompted) else [self.form.start]
 
     def architecture(self) -> torch.nn.Module:
         """The network without memory for its weights."""
