@@ -105,6 +105,7 @@ class Trainer:
             batches = next(steps)
             self._finish_save(wait=False)
             self.parts.objective.begin(state.step)
+            batches = self.updater.gather(batches, state.step)
             counted = self.updater.count(batches, self._asked())
             if counted.stop:
                 raise self._leave()
@@ -115,8 +116,8 @@ class Trainer:
             state.cursor, state.epoch = batches.after, batches.epoch_done
             state.samples_seen += batches.examples
             state.tokens_seen += counted.tokens
-            self._note(result)
-            last = state.step == self.total_steps
+            self._note(result, self._hear())
+            last = bool(state.stopped) or state.step == self.total_steps
             if last or norms or state.step == 1 or state.step % self.settings.log.every == 0:
                 self._log({"learning_rate": rate} | norms, clock.speed(state))
                 clock = _Clock(state)
@@ -127,6 +128,15 @@ class Trainer:
         """Evaluate and save if the present step asks for it and it has not been done; whether anything was saved."""
         improved = self._evaluate_if_due()
         return self._save_if_due(improved)
+
+    def _hear(self) -> Mapping[str, torch.Tensor]:
+        """What the objective says of the step: told, heeded, and its figures, for the log."""
+        said = self.parts.objective.remarks()
+        for event in said.events:
+            self.emit(event)
+        self.state.stopped = self.state.stopped or said.stop
+        device = self.accelerator.device
+        return {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in said.figures.items()}
 
     def _asked(self) -> bool:
         return bool(self.stop.why)
@@ -217,14 +227,17 @@ class Trainer:
             step, of = (self.state.step, AVERAGE) if chosen else (best, "")
             self.emit(self._measure(split, final=True, step=step, of=of))
 
-    def _note(self, result: StepResult) -> None:
-        """Put a step into the window. A norm is looked at one step late, when the device has long finished it."""
+    def _note(self, result: StepResult, figures: Mapping[str, torch.Tensor]) -> None:
+        """Put a step into the window, with what its objective says of it.
+
+        A norm is looked at one step late, when the device has long finished it.
+        """
         self._refuse_divergence()
         state = self.state
         if not result.skipped:
             state.skipped_in_row = 0
             self._last_norm = (state.step, result.grad_norm)
-            self.window.add(result.shares, {"grad_norm": result.grad_norm})
+            self.window.add(result.shares, {"grad_norm": result.grad_norm, **figures})
             return
         if self.accelerator.scaler is not None:  # fp16 tries scales until one fits
             return
@@ -282,7 +295,7 @@ class Trainer:
         Asked to stop, it leaves the measuring to the next life, which finds it due and not done.
         """
         every, state = self.settings.evaluate.every, self.state
-        last = state.step == self.total_steps
+        last = bool(state.stopped) or state.step == self.total_steps
         due = last or bool(every and state.step % every == 0)
         if not due or state.evaluated == state.step:
             return False
