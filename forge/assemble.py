@@ -37,7 +37,7 @@ from forge.runs.report import write_report
 from forge.runs.run_dir import RunDirectory, check_room, outcome
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile
 from forge.runs.trackers import make_trackers
-from forge.teaching import Student, Teaching, find_teacher, prepare_teaching
+from forge.teaching import Student, Teaching, find_teacher, prepare_on_policy, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
 from forge.train.device import leave_processes, make_accelerator
@@ -179,12 +179,12 @@ def prepare_run(
     assert data.train is not None
     batches = _batch_plan(settings, data.train, accelerator.num_processes)
     reinforced = reinforce(site, built) if settings.rl else None
-    if teacher:
+    if teacher and reinforced:
+        teaching = prepare_on_policy(teacher, reinforced.objective)
+    elif teacher:
         teaching = prepare_teaching(teacher, student, batches, total_steps(settings, batches), filling, rewritten)
-    if reinforced:
-        objective: Objective = reinforced.objective
-    else:
-        objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head, built.beside)
+    sft = SFT(settings.train.label_smoothing, built.head, built.beside)
+    objective: Objective = reinforced.objective if reinforced else teaching.objective if teaching else sft
     parts = Parts(
         settings,
         built.task,

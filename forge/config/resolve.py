@@ -139,7 +139,11 @@ def _without_effect(settings: Settings, origins: Mapping[str, Origin]) -> Iterat
     made = [name for name, origin in origins.items() if origin.kind != "default"]
     if settings.alpha == 0:
         idle = [name for name in made if name.startswith(("teacher.", "distill."))]
+        idle += [name for name in made if name.startswith("rl.distill.")]
         why = "alpha is 0.0"
+    elif settings.rl:
+        idle = [name for name in made if name.startswith("distill.")]
+        why = "rl is set, and the teacher is heard through rl.distill"
     else:
         left_out = tuple(f"distill.{loss}." for loss in LOSS_NAMES if loss not in settings.distill.losses())
         idle = [name for name in made if name.startswith(left_out) and not name.endswith(".weight")]

@@ -27,6 +27,12 @@ def rl_problems(settings: Settings, where: Where) -> Iterator[Problem]:
         yield Problem(message, where(("rl",)), f"task: {either(list(RL_TASKS))} can, or take rl out")
         return
     yield from _unknown(rl, where)
+    if settings.alpha > 0 and settings.distill.sequence.targets != "reference":
+        message = "distill.sequence: with rl set the teacher's texts are not learned from"
+        yield Problem(message, where(("distill", "sequence", "targets")), "take it out; rl.distill is what it says")
+    if settings.alpha > 0 and settings.teacher.tokenizer == "own":
+        message = "teacher.tokenizer: own, but along the student's samples both must read the same tokens"
+        yield Problem(message, where(("teacher", "tokenizer")), "take teacher.tokenizer: student")
     if settings.alpha < 1 and not rl.rewards:
         message = "rl is set, but rl.rewards names none"
         yield Problem(message, where(("rl",)), "for example rl.rewards: {chrf: {weight: 1.0}}")

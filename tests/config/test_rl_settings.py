@@ -88,6 +88,17 @@ def test_a_metric_that_is_the_reward_is_warned_of(tmp_path: Path) -> None:
     assert not other.warnings
 
 
+def test_what_a_teacher_would_say_in_vain_is_told(tmp_path: Path) -> None:
+    rl = {"rewards": {"chrf": {}}}
+    path = written(tmp_path, alpha=0.5, teacher={"name": "x"}, distill={"forward_kl": {"weight": 1.0}}, rl=rl)
+    found = resolve(path)
+    assert any("distill.forward_kl.weight has no effect, because rl is set" in line for line in found.warnings)
+    said = refused(path, "distill.sequence.targets=teacher")
+    assert "distill.sequence: with rl set the teacher's texts are not learned from" in said
+    alone = resolve(written(tmp_path, rl=rl | {"distill": {"beta": 1.0}}))
+    assert any("rl.distill.beta has no effect, because alpha is 0.0" in line for line in alone.warnings)
+
+
 def test_bounds_follow_the_loss_unless_set() -> None:
     assert (RL().clip.low, RL().clip.high) == (0.2, 0.28)
     assert (RL(loss="gspo").clip.low, RL(loss="gspo").clip.high) == (3e-4, 4e-4)

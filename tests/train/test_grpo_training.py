@@ -24,6 +24,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_start(tmp_path_factory.mktemp("start"))
 
 
+@pytest.fixture(scope="module")
+def better(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, trained for longer: a teacher."""
+    folder = tmp_path_factory.mktemp("better")
+    change = rl_settings(start, max_steps=80, batch_size=16, micro_batch_size=16, learning_rate=0.005)
+    assert change.pop("rl")
+    return trained(folder, merged(change, {"evaluate": {"every": 80}, "model": {"dropout": 0.0}}))
+
+
 def trained(folder: Path, change: dict[str, Any]) -> Path:
     assert forge("--config", write_config(folder, change)) == 0
     return only_run(folder)
@@ -189,7 +198,8 @@ def test_a_reward_of_ones_own_is_run_and_shown(start: Path, tmp_path: Path) -> N
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "mine.py").write_text(
-        "def chats(samples):\n    return [None if 'chien' in s.output else float('chat' in s.output) for s in samples]\n"
+        "def chats(samples):\n"
+        "    return [None if 'chien' in one.output else float('chat' in one.output) for one in samples]\n"
     )
     rewards = {"chats": {"plugin": "mine.py:chats"}}
     run = trained(folder, rl_settings(start, {"rewards": rewards}, max_steps=2))
@@ -213,6 +223,26 @@ def test_adapters_are_pulled_to_the_model_without_them(start: Path, tmp_path: Pa
     found = [record["kl"] for record in steps(run)]
     assert found[0] == pytest.approx(0.0, abs=1e-6)
     assert found[-1] > 1e-4
+
+
+def test_a_teacher_alone_draws_the_model_to_it(start: Path, better: Path, tmp_path: Path) -> None:
+    """On-policy distillation: no rewards, and BLEU rises all the same."""
+    change = rl_settings(start, {"rewards": {}}, max_steps=24, batch_size=16, micro_batch_size=8)
+    change = merged(change, {"alpha": 1.0, "teacher": {"name": str(better)}, "evaluate": {"every": 8}})
+    run = trained(tmp_path, change)
+    assert "with a teacher because alpha = 1.0" in (run / "output.log").read_text()
+    gkd = [record["gkd"] for record in steps(run)]
+    assert mean(gkd[-4:]) < 0.7 * mean(gkd[:4])
+    assert "reward" not in steps(run)[0]
+    bleu = [record["bleu"] for record in metrics(run) if record["kind"] == "evaluation"]
+    assert bleu[-1] > bleu[0]
+
+
+def test_a_teacher_beside_rewards_weighs_alpha(start: Path, better: Path, tmp_path: Path) -> None:
+    change = merged(rl_settings(start, max_steps=2), {"alpha": 0.25, "teacher": {"name": str(better)}})
+    for record in steps(trained(tmp_path, change)):
+        assert record["loss"] == pytest.approx(0.75 * record["policy"] + 0.25 * record["gkd"], abs=1e-6)
+        assert record["gkd"] > 0
 
 
 @pytest.mark.parametrize(

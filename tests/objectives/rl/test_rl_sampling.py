@@ -15,8 +15,8 @@ from forge.models.head import find_head
 from forge.models.seq2seq import start_token
 from forge.objectives.rl.logprobs import sampled_log_probs, tokens_of
 from forge.objectives.rl.rules import Rules, rules_of
-from forge.objectives.rl.sampling import EncoderDecoder, draw, uniforms
 from forge.objectives.rl.samples import decoder_inputs
+from forge.objectives.rl.sampling import EncoderDecoder, draw, uniforms
 
 V, END, PAD, SAMPLES, LONGEST = 24, 1, 0, 3, 8
 SMALL = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
@@ -62,7 +62,7 @@ def test_teacher_forcing_finds_the_probabilities_of_sampling(name: str, temperat
     sampler, batch = sampler_of(model, temperature=temperature), prompts()
     written = sampler.sample(model, batch, numbers())
     mask_NT, ended_N = sampler.mask(written.tokens_NT)
-    assert 0 < int(ended_N.sum())
+    assert int(ended_N.sum()) > 0
     assert len(set(mask_NT.sum(-1).tolist())) > 2
     assert len({tuple(row) for row in written.tokens_NT.tolist()}) > 6
     assert not (written.tokens_NT[mask_NT] == PAD).any()  # of Marian, T5 and BART no word
@@ -151,7 +151,7 @@ def test_a_number_draws_each_token_as_often_as_it_is_likely() -> None:
 
 
 def test_sampling_follows_the_model() -> None:
-    """The first token's frequencies over many samples are its probabilities, under a temperature and a forbidden one."""
+    """First tokens are as frequent as they are likely, under a temperature and with a token that is forbidden."""
     model, batch = make("marian"), prompts(1)
     sampler = EncoderDecoder(Rules(0.8, (PAD, 5)), frozenset({END}), PAD, PAD, 4_000, 1)
     written = sampler.sample(model, batch, uniforms(7, 0, [0], 4_000, 1))
