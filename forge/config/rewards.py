@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 
 from forge.config.origins import Origin
 from forge.config.schema import RL, Settings
-from forge.config.schema.rl import REWARD_NAMES, RL_TASKS
+from forge.config.schema.rl import ALSO_A_METRIC, REWARD_NAMES, RL_TASKS
 from forge.config.suggest import nearest
 from forge.config.wording import either
 from forge.core.errors import Problem
 
 Where = Callable[[tuple[str, ...]], str]
-
-ALSO_A_METRIC: Mapping[str, str] = MappingProxyType({"sentence_bleu": "bleu", "chrf": "chrf"})
 
 
 def rl_problems(settings: Settings, where: Where) -> Iterator[Problem]:

@@ -51,6 +51,7 @@ class Objective(ABC):
     enrich: Enrich | None = None
     norms_every: int | None = None  # steps between two measurements of each term's gradient norm
     restarts_at = 0  # the step at which something begins to learn, and the learning rate's schedule begins anew
+    wants_baseline = False  # whether the model is to be measured before its first step
     wants_balance = False  # whether `balance` is to be called, before the first step after `restarts_at`
 
     def begin(self, step: int) -> None:  # noqa: B027  most are the same at every step
@@ -70,6 +71,10 @@ class Objective(ABC):
 
     def remarks(self) -> Remarks:
         """What is to be said of the step just taken; called once after each."""
+        return Remarks()
+
+    def measured(self, name: str, value: float) -> Remarks:  # noqa: ARG002
+        """The deciding figure of the first validation split was measured; what is to be said of it."""
         return Remarks()
 
     @abstractmethod

@@ -20,8 +20,10 @@ from accelerate.utils import broadcast_object_list
 from forge.core.errors import CheckpointError, DivergedError, StoppedError, StorageError, UserError
 from forge.core.events import Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
 from forge.core.manifest import AVERAGE, WEIGHTS_FILE, verify
+from forge.objectives.base import Remarks
 from forge.tasks.base import HIGHER_IS_BETTER
 from forge.train.averaging import Average, newest_good, on_schedule, write_average
+from forge.train.clock import Clock
 from forge.train.engine import Engine
 from forge.train.evaluate import HaltedError, infer
 from forge.train.extra import WithExtra
@@ -71,10 +73,12 @@ class Trainer:
         """Train to the end and return the final state. Raises DivergedError, StorageError, StoppedError."""
         state, started = self.state, time.monotonic()
         self.saver.prune(state, state.step)  # a life that was killed between saving and pruning left one too many
-        self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir), state.evaluated))
+        evaluated = state.evaluated if state.step else -1  # what was measured before the first step comes again
+        self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir), evaluated))
         self._progress()
         self.engine.model.train()
         try:
+            self._measure_start()
             self._settle()  # a life that was asked to stop left an evaluation for this one
             self._train()
         except BaseException:
@@ -100,7 +104,7 @@ class Trainer:
             self._take_steps(steps)
 
     def _take_steps(self, steps: Iterator[StepBatches]) -> None:
-        state, clock = self.state, _Clock(self.state)
+        state, clock = self.state, Clock(self.state)
         while state.step < self.total_steps and not state.stopped:
             batches = next(steps)
             self._finish_save(wait=False)
@@ -116,22 +120,21 @@ class Trainer:
             state.cursor, state.epoch = batches.after, batches.epoch_done
             state.samples_seen += batches.examples
             state.tokens_seen += counted.tokens
-            self._note(result, self._hear())
+            self._note(result, self._heed(self.parts.objective.remarks()))
             last = bool(state.stopped) or state.step == self.total_steps
             if last or norms or state.step == 1 or state.step % self.settings.log.every == 0:
                 self._log({"learning_rate": rate} | norms, clock.speed(state))
-                clock = _Clock(state)
+                clock = Clock(state)
             if self._settle():
-                clock = _Clock(state)  # speed is that of training alone
+                clock = Clock(state)  # speed is that of training alone
 
     def _settle(self) -> bool:
         """Evaluate and save if the present step asks for it and it has not been done; whether anything was saved."""
         improved = self._evaluate_if_due()
         return self._save_if_due(improved)
 
-    def _hear(self) -> Mapping[str, torch.Tensor]:
-        """What the objective says of the step: told, heeded, and its figures, for the log."""
-        said = self.parts.objective.remarks()
+    def _heed(self, said: Remarks) -> Mapping[str, torch.Tensor]:
+        """Tell what the objective says, end where it says so; its figures, for the log."""
         for event in said.events:
             self.emit(event)
         self.state.stopped = self.state.stopped or said.stop
@@ -311,10 +314,22 @@ class Trainer:
         state.validation = {event.split: dict(event.figures) for event in measured}
         state.best = Best(value, state.step, state.validation) if improved else state.best
         state.stale_evaluations = 0 if improved else state.stale_evaluations + 1
+        said = self.parts.objective.measured(metric, value)
+        self._heed(replace(said, stop="") if last else said)
         patience = self.settings.evaluate.patience
         if patience and state.stale_evaluations >= patience and not last:
             state.stopped = f"no better {metric} in {patience} evaluations"
         return improved
+
+    def _measure_start(self) -> None:
+        """Measure the model before its first step, for an objective that compares with it."""
+        if self.state.step or not self.parts.objective.wants_baseline:
+            return
+        measured = [self._measure(split, final=False, step=0) for split in self.parts.data.validation]
+        for event in measured:
+            self.emit(event)
+        metric = self.settings.evaluate.metric
+        self._heed(self.parts.objective.measured(metric, measured[0].figures[metric]))
 
     def _measure(self, split: str, final: bool, step: int, of: str = "") -> Evaluated:
         data = (self.parts.data.test if final else self.parts.data.validation)[split]
@@ -376,22 +391,6 @@ class Trainer:
             "checkpoint": self.saver.newest,
         }
         self.emit(Progressed(progress | ({"average": asdict(self.averaged)} if self.averaged else {})))
-
-
-class _Clock:
-    """Speed since it was made."""
-
-    def __init__(self, state: TrainingState) -> None:
-        self._started = time.monotonic()
-        self._step, self._samples, self._tokens = state.step, state.samples_seen, state.tokens_seen
-
-    def speed(self, state: TrainingState) -> dict[str, float]:
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        return {
-            "seconds_per_step": seconds / max(1, state.step - self._step),
-            "samples_per_second": (state.samples_seen - self._samples) / seconds,
-            "tokens_per_second": (state.tokens_seen - self._tokens) / seconds,
-        }
 
 
 def _discard(_: Event) -> None:

@@ -135,7 +135,7 @@ def test_asked_to_stop_anywhere_it_goes_on_bit_equal(start: Path, tmp_path: Path
     calm = trained(tmp_path / "calm", change)
     config = write_config(tmp_path / "stopped", change)
     with pytest.raises(StoppedError):
-        train(preflight(resolve(config)), [], AskAt(looks))
+        train(preflight(resolve(config)), [], AskAt(looks + 2))  # two at what is measured before the first step
     run = only_run(tmp_path / "stopped")
     assert f"saving after step {looks}" in (run / "output.log").read_text()
     assert forge("--config", config) == 0
@@ -191,7 +191,7 @@ def test_a_guard_ends_the_run_with_its_reason_and_a_checkpoint(start: Path, tmp_
     state = json.loads((run / "training_state.json").read_text())
     assert (state["status"], state["step"], state["checkpoint"]) == ("completed", 3, "checkpoint-3")
     assert state["reason"].startswith("guard flat: in 100% of the groups")
-    assert [record["step"] for record in metrics(run) if record["kind"] == "evaluation"] == [3]
+    assert [record["step"] for record in metrics(run) if record["kind"] == "evaluation"] == [0, 3]
 
 
 def test_a_reward_of_ones_own_is_run_and_shown(start: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ Option = bool | int | float | str
 
 RL_TASKS = ("translation",)
 """Tasks whose models can sample here: encoder-decoders that read text."""
+ALSO_A_METRIC: Mapping[str, str] = MappingProxyType({"sentence_bleu": "bleu", "chrf": "chrf"})
+"""Rewards that are a metric of whole splits too."""
 REWARD_NAMES = (
     "sentence_bleu",
     "chrf",
@@ -158,6 +160,17 @@ class EntropyGuard(Guard):
     """So many in a row end the run."""
 
 
+class HeldOutGuard(Guard):
+    """The reward rises while the metric that chooses the best checkpoint falls; not where the metric is a reward."""
+
+    margin: Annotated[float, Field(ge=0)] = 0.01
+    """Bad from this share of its best on that the metric has lost."""
+    warn: Patience = 2
+    """So many evaluations in a row are warned of."""
+    stop: Patience = 4
+    """So many evaluations in a row end the run."""
+
+
 class Guards(Section):
     """What goes wrong silently is said aloud, and at last ends the run."""
 
@@ -169,6 +182,8 @@ class Guards(Section):
     """Distance to the model that the run began with."""
     entropy: EntropyGuard = EntropyGuard()
     """How much the model still hesitates."""
+    held_out: HeldOutGuard = HeldOutGuard()
+    """A metric that is no reward."""
 
 
 class RL(Section):

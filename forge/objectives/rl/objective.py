@@ -5,28 +5,29 @@ Shape letters: b prompts of a micro-batch, G samples of each, N = b·G rows, T t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forge.config.schema import RL
-from forge.config.schema.rl import Guard
+from forge.config.schema.rl import ALSO_A_METRIC
 from forge.core.errors import CheckpointError
 from forge.core.events import Event, Notice, Sampled
 from forge.models.head import Head
 from forge.objectives.base import LossReport, MicroBatches, Objective, Remarks
-from forge.objectives.rl.guards import Limits, Patience, StepGuards
+from forge.objectives.rl.choices import held_out_of, limits_of, mixture_of
+from forge.objectives.rl.guards import Alarm, StepGuards
 from forge.objectives.rl.logprobs import tokens_of
-from forge.objectives.rl.losses import Policy, count_tokens, sequence_log_ratios, token_weights, without_truncated
+from forge.objectives.rl.losses import count_tokens, sequence_log_ratios, token_weights, without_truncated
 from forge.objectives.rl.rolling import NUMBERS, News, Roller
 from forge.objectives.rl.rollout import Rollout, restored
 from forge.objectives.rl.samples import decoder_inputs
 from forge.objectives.rl.sampling import log_probs_of
-from forge.objectives.rl.share import Drawn, Mixture, share_of
-from forge.tasks.base import IGNORED_LABEL, Batch
+from forge.objectives.rl.share import Drawn, share_of
+from forge.tasks.base import HIGHER_IS_BETTER, IGNORED_LABEL, Batch
 
 TOKENS, LEARNED, ADVANTAGES = "tokens", "learned", "advantages"  # of a batch with samples
 OLD, REFERENCE = "old_log_probs", "reference_log_probs"
@@ -46,6 +47,7 @@ class GRPO(Objective):
     """
 
     name = "rl"
+    wants_baseline = True
     enrich = staticmethod(with_row_numbers)
 
     def __init__(self, roller: Roller, alpha: float = 0.0) -> None:
@@ -56,6 +58,9 @@ class GRPO(Objective):
         self._rollout: Rollout | None = None
         self._number = -1  # of the rollout
         self._step = -1  # that comes next, or was just taken
+        self._held_out = held_out_of(roller.chosen)
+        self._start: float | None = None  # what was measured before the first step
+        self._since = [0.0, 0]  # sum of rewards, and rollouts, since the last evaluation
         self._news: News | None = None  # of a rollout whose first update is not done
         self._figures: dict[str, float] = {}
         self._failed: set[str] = set()  # rewards whose failure was told in this life
@@ -112,17 +117,38 @@ class GRPO(Objective):
         news, self._news = self._news, None
         if news is None:
             return Remarks(self._figures)
+        reward = self._figures.get("reward", 0.0)
+        if self._start is not None:  # this rollout was sampled by the model that was measured then
+            self._held_out.see(reward, self._start)
+            self._start = None
+        self._since = [self._since[0] + reward, self._since[1] + 1]
         events: list[Event] = [Sampled(self._step + 1, news.groups)]
         events += [Notice(said, "warning") for name, said in news.failed if name not in self._failed]
         self._failed.update(name for name, _ in news.failed)
-        alarms = self._guards.see(news.seen)
-        events += [Notice(alarm.message, "warning") for alarm in alarms]
-        stop = next((f"guard {alarm.guard}: {alarm.message}" for alarm in alarms if alarm.level == "stop"), "")
-        return Remarks(self._figures, events, stop)
+        return _said(self._guards.see(news.seen), self._figures, events)
+
+    def measured(self, name: str, value: float) -> Remarks:
+        """Whether the reward rises while a metric that is none falls. The first value is that of the start."""
+        if name in {ALSO_A_METRIC.get(reward) for reward in self.chosen.rewards} or not self.chosen.rewards:
+            return Remarks()
+        self._held_out.higher_is_better = HIGHER_IS_BETTER[name]
+        total, rollouts = self._since
+        if not rollouts:
+            self._start = value
+            return Remarks()
+        self._since = [0.0, 0]
+        alarm = self._held_out.see(total / rollouts, value, name)
+        return _said([alarm] if alarm else [])
 
     def state(self) -> dict[str, Any]:
         """What the guards have counted, and which rollout the tensors are."""
-        return {"guards": self._guards.state(), "rollout": self._number, "figures": self._figures}
+        return {
+            "guards": self._guards.state(),
+            "held_out": self._held_out.state(),
+            "since": self._since,
+            "rollout": self._number,
+            "figures": self._figures,
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """The rollout, where steps that are still to come may learn from it."""
@@ -131,6 +157,8 @@ class GRPO(Objective):
     def load_state(self, saved: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         self._guards.load_state(saved["guards"])
+        self._held_out.load_state(saved["held_out"])
+        self._since = [float(saved["since"][0]), int(saved["since"][1])]
         self._number = int(saved["rollout"])
         self._figures = {str(name): float(value) for name, value in saved["figures"].items()}
 
@@ -164,38 +192,14 @@ class GRPO(Objective):
         return prompts | {name: x.to(device) for name, x in made.items()}
 
 
+def _said(
+    alarms: Sequence[Alarm], figures: Mapping[str, float] = MappingProxyType({}), events: Sequence[Event] = ()
+) -> Remarks:
+    told = [*events, *(Notice(alarm.message, "warning") for alarm in alarms)]
+    stop = next((f"guard {alarm.guard}: {alarm.message}" for alarm in alarms if alarm.level == "stop"), "")
+    return Remarks(figures, told, stop)
+
+
 def is_filler(batch: Batch) -> bool:
     """Whether it stands for nothing: a process that has one micro-batch fewer than the others gets such a one."""
     return not bool((batch["labels"] != IGNORED_LABEL).any())
-
-
-def mixture_of(chosen: RL, alpha: float) -> Mixture:
-    """What the loss is made of."""
-    return Mixture(
-        Policy(chosen.loss, chosen.clip.low, chosen.clip.high, chosen.clip.dual),
-        chosen.kl.beta,
-        chosen.kl.estimator,
-        chosen.entropy,
-        alpha,
-        chosen.distill.beta,
-        chosen.distill.temperature,
-    )
-
-
-def limits_of(chosen: RL) -> Limits:
-    """When to warn and when to stop."""
-
-    def patience(guard: Guard) -> Patience:
-        return Patience(guard.warn, guard.stop)
-
-    flat, truncated, kl, entropy = chosen.guards.flat, chosen.guards.truncated, chosen.guards.kl, chosen.guards.entropy
-    return Limits(
-        flat.share,
-        patience(flat),
-        truncated.share,
-        patience(truncated),
-        kl.nats,
-        patience(kl),
-        entropy.share,
-        patience(entropy),
-    )
