@@ -61,6 +61,10 @@ def test_the_reward_rises_and_so_does_a_metric_that_is_none(start: Path, tmp_pat
     log = (run / "output.log").read_text()
     assert "mode: rl, because rl is set (" in log
     assert "rollout: 16 prompts × 6 samples of at most 20 tokens" in log
+    report = (run / "report.html").read_text()
+    assert "<h2>Rewards</h2>" in report
+    assert "<h2>Samples before step 30</h2>" in report
+    assert "<th>worst sample</th>" in report
     said = {"reward", "reward.chrf", "reward_deviation", "entropy", "clipped", "ratio", "length", "ended", "flat"}
     assert said <= set(steps(run)[0])
 

@@ -138,7 +138,7 @@ def test_so_it_is_with_a_pull_to_the_start() -> None:
     start, model = make("marian").eval(), make("marian")
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     reference = Reference(start, find_head(start))
     objective = objective_of(model, reference=reference, kl={"beta": 0.3})
     _, found = gradients(model, objective, [[0, 1], [2, 3]])
