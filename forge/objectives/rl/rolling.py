@@ -80,7 +80,7 @@ class Roller:
         for group in drawn:
             tokens_NT = group.tokens_BGT.flatten(0, 1)
             lengths_N = self.sampler.mask(tokens_NT)[0].sum(-1).tolist()
-            ids += [one[:length] for one, length in zip(tokens_NT.tolist(), lengths_N, strict=True)]
+            ids += [self._chosen(one[:length]) for one, length in zip(tokens_NT.tolist(), lengths_N, strict=True)]
             ended += group.ended_BG.flatten().tolist()
         judged = self.judge.judge(rows, ids, ended, self.sampler.samples)
         sizes = [len(group.rows) for group in drawn]
@@ -93,6 +93,11 @@ class Roller:
             found.append(replace(group, texts_BG=texts, parts_BGK=parts_bGK, passed_BG=passed_bG, failures=failures))
             first += size
         return found
+
+    def _chosen(self, ids: list[int]) -> list[int]:
+        """Without forced tokens: not every tokenizer knows its languages as special, and would write them as text."""
+        forced = self.sampler.rules.forced
+        return [token for place, token in enumerate(ids) if place not in forced]
 
     def _sampled(self, model: nn.Module, batch: Batch, number: int) -> Group:
         rows, sampler = batch[NUMBERS].tolist(), self.sampler

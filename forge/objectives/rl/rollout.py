@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from forge.core.errors import CheckpointError
 from forge.tasks.rewards.score import Failure
 
 PREFIX = "rollout."  # begins the names of a rollout's tensors in a checkpoint
@@ -52,8 +53,12 @@ class Rollout:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def places(self, rows_b: Tensor) -> Tensor:
-        """Where the examples with these row numbers are."""
-        return torch.searchsorted(self.rows_B, rows_b.to(self.rows_B.device))
+        """Where the examples with these row numbers are. Raises CheckpointError where they are not all there."""
+        rows_b = rows_b.to(self.rows_B.device)
+        places_b = torch.searchsorted(self.rows_B, rows_b).clamp(max=len(self.rows_B) - 1)
+        if not torch.equal(self.rows_B[places_b], rows_b):
+            raise CheckpointError("the checkpoint's samples are of other prompts than its next step")
+        return places_b
 
     def saved(self) -> dict[str, Tensor]:
         """The tensors, for a checkpoint."""
