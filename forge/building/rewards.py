@@ -77,7 +77,7 @@ def reinforce(site: Site, built: Built) -> Reinforced:
         _reference(site, built, sampling) if chosen.kl.beta > 0 else None,
         gather_object if many else list,
     )
-    fingerprints = {f"plugin.{plugin.function}": plugin.sha256 for plugin in plugins}
+    fingerprints = {f"plugin.{plugin.path.name}:{plugin.function}": plugin.sha256 for plugin in plugins}
     if roller.reference and roller.reference.frozen is not None and site.found.model.source in {"path", "hub"}:
         fingerprints["reference"] = weights_sha256(Path(site.found.model.location))
     return Reinforced(GRPO(roller, settings.alpha), _header(site, chosen, sampler.longest, plugins), fingerprints)
