@@ -189,6 +189,27 @@ def test_any_cut_of_a_step_is_the_same_step(start: Path, tmp_path: Path) -> None
         assert its == pytest.approx(mine, abs=1e-5)
 
 
+def test_rewards_may_be_compared_each_by_itself(start: Path, tmp_path: Path) -> None:
+    """A narrow part pulls as much as a wide one: what pleases `length` alone is worth more than among sums."""
+    rewards = {"chrf": {}, "length": {"options": {"least": 0.99, "most": 1.01}}}
+    for combine in ("sum", "decoupled"):
+        rl = {"rewards": rewards, "advantages": {"combine": combine}}
+        trained(tmp_path / combine, rl_settings(start, rl, max_steps=1))
+    added, apart = (completions(only_run(tmp_path / combine)) for combine in ("sum", "decoupled"))
+    texts = [[one["text"] for record in run for one in record["samples"]] for run in (added, apart)]
+    assert texts[0] == texts[1]
+    worth = [[one["advantage"] for record in run for one in record["samples"]] for run in (added, apart)]
+    assert worth[0] != pytest.approx(worth[1], abs=1e-3)
+    assert mean(worth[1]) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_compiled_model_is_refused_in_one_line(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert forge("--config", write_config(tmp_path, rl_settings(start, compile=True))) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_guard_ends_the_run_with_its_reason_and_a_checkpoint(start: Path, tmp_path: Path) -> None:
     guards = {"flat": {"warn": 1, "stop": 3}}
     run = trained(tmp_path, rl_settings(start, {"rewards": {"constant": {}}, "guards": guards}, max_steps=20))
