@@ -20,13 +20,16 @@ from accelerate import Accelerator
 from datasets import Dataset, disable_progress_bars
 
 from forge.building import Built, Site, build
+from forge.building.rewards import reinforce
 from forge.config.schema import Settings
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, StoppedError
 from forge.core.events import Notice, Sink, fan_out
 from forge.models.load import as_saved
+from forge.objectives.base import Objective
 from forge.objectives.sft import SFT
 from forge.preflight import Preflight
+from forge.runs.completions import CompletionsLog
 from forge.runs.console import make_console
 from forge.runs.facts import git_state, hardware, job, versions
 from forge.runs.lines import duration
@@ -34,7 +37,7 @@ from forge.runs.report import write_report
 from forge.runs.run_dir import RunDirectory, check_room, outcome
 from forge.runs.sinks import MetricsLog, OutputLog, StateFile
 from forge.runs.trackers import make_trackers
-from forge.teaching import Student, Teaching, find_teacher, prepare_teaching
+from forge.teaching import Student, Teaching, find_teacher, prepare_on_policy, prepare_teaching
 from forge.train.batching import BatchPlan
 from forge.train.checkpoint import CheckpointStore
 from forge.train.device import leave_processes, make_accelerator
@@ -166,7 +169,8 @@ def prepare_run(
         wanted = wanted.model_copy(update={"tokenizer": found.tokenizer.location})
     if checkpoint:
         source, wanted = Asset(source.asked, "path", str(checkpoint)), as_saved(wanted)
-    built = build(Site(found, source, wanted, accelerator))
+    site = Site(found, source, wanted, accelerator)
+    built = build(site)
     about, data, student = {"config": found.digest, "versions": versions()}, built.data, _student(built)
     teacher = rewritten = teaching = None
     if found.teacher:
@@ -174,9 +178,13 @@ def prepare_run(
         data = replace(data, train=rewritten.train) if rewritten else data
     assert data.train is not None
     batches = _batch_plan(settings, data.train, accelerator.num_processes)
-    if teacher:
+    reinforced = reinforce(site, built) if settings.rl else None
+    if teacher and reinforced:
+        teaching = prepare_on_policy(teacher, reinforced.objective)
+    elif teacher:
         teaching = prepare_teaching(teacher, student, batches, total_steps(settings, batches), filling, rewritten)
-    objective = teaching.objective if teaching else SFT(settings.train.label_smoothing, built.head, built.beside)
+    sft = SFT(settings.train.label_smoothing, built.head, built.beside)
+    objective: Objective = reinforced.objective if reinforced else teaching.objective if teaching else sft
     parts = Parts(
         settings,
         built.task,
@@ -189,8 +197,10 @@ def prepare_run(
         store,
         about,
     )
-    header = _header(found, parts, built.header) + ([teaching.header] if teaching else [])
+    header = _header(found, parts, [*built.header, *(reinforced.header if reinforced else [])])
+    header += [teaching.header] if teaching else []
     fingerprints = dict(data.fingerprints) | (teaching.fingerprints() if teaching else {})
+    fingerprints |= reinforced.fingerprints if reinforced else {}
     return Prepared(parts, header, list(built.notices), built.facts, fingerprints, teaching)
 
 
@@ -241,7 +251,8 @@ def _open_sinks(found: Preflight, state_file: StateFile, stack: ExitStack) -> li
         stack.enter_context(tracker)
     console = make_console()
     stack.enter_context(console)
-    return [OutputLog(found.run), MetricsLog(found.run), state_file, *trackers, console]
+    completions = [CompletionsLog(found.run)] if resolved.settings.rl else []
+    return [OutputLog(found.run), MetricsLog(found.run), state_file, *completions, *trackers, console]
 
 
 def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:
@@ -292,7 +303,7 @@ def _header(found: Preflight, parts: Parts, about_task: Sequence[str]) -> list[s
         *about_task,
         f"device: {accelerator.device}, {_processes(accelerator)}, "
         f"precision {accelerator.mixed_precision.replace('no', 'fp32')}, {torch.get_num_threads()} thread(s)",
-        f"plan: {steps:,} steps of {per_step}, {len(parts.plan.epoch(0)):,} steps an epoch",
+        f"plan: {steps:,} steps of {per_step}, {parts.plan.steps_per_epoch():,} steps an epoch",
     ]
     if found.stand_ins:
         why = "as told" if settings.assets == "embedded" else "because what is named cannot be reached"
@@ -320,4 +331,5 @@ def _batch_plan(settings: Settings, data: Dataset, processes: int) -> BatchPlan:
         train.micro_batch_size,
         train.group_by_length,
         processes,
+        settings.rl.updates if settings.rl else 1,
     )

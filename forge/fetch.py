@@ -16,7 +16,7 @@ def prepare(resolved: ResolvedConfig) -> Iterator[str]:
     """Fetch model and data as a long run would find them; a line for each. Raises UserError without network."""
     settings = resolved.settings
     policy = "hub" if settings.assets == "auto" else settings.assets
-    teachers = [wanted_teacher(settings.teacher)] if resolved.mode == "kd" else []
+    teachers = [wanted_teacher(settings.teacher)] if settings.alpha > 0 else []
     for wanted in [*wanted_models(settings.model), *teachers]:
         yield _line(locate(wanted, policy, smoke=False), wanted)
     if settings.data.name:

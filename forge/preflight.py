@@ -49,7 +49,7 @@ def preflight(resolved: ResolvedConfig) -> Preflight:
     smoke = settings.train.max_steps is not None and settings.train.max_steps <= SMOKE_STEPS
     model, *tokenizers = [_at(resolved, wanted.key, wanted, smoke) for wanted in wanted_models(settings.model)]
     data = _at(resolved, "data.name", wanted_data(settings.data), smoke) if _is_named(resolved) else None
-    teacher = _teacher(resolved, model, smoke) if resolved.mode == "kd" else None
+    teacher = _teacher(resolved, model, smoke) if resolved.settings.alpha > 0 else None
     digest = resolved.digest(
         {asset.asked: asset.location for asset in (model, data, teacher) if asset and asset.stand_in}
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from hub_models import FOLDERS, NEED_SENTENCEPIECE, WITH_SENTENCEPIECE
-from support import forge, only_run, write_config
+from support import forge, metrics, only_run, write_config
 
 from forge.tasks.embedded.translation import generate
 
@@ -59,6 +59,39 @@ def test_from_the_hub_and_back(
     assert not any(answer.startswith(LANGUAGE.get(name, "?")) for answer in answers)
     assert forge("export", "--run", run, "--out", tmp_path / "out") == 0
     assert _without_forge(tmp_path / "out", name, english) == answers
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_learns_from_rewards(name: str, data: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """The ratio is 1 only where sampling and learning see one distribution, with the language forced in both."""
+    folder, texts = data
+    (tmp_path / "model").mkdir()
+    pairs = f"{folder}/train.{{en,fr}}"
+    change: dict[str, Any] = {
+        "task": "translation",
+        "data": {"name": None, "embedded": {}, "train": pairs, "validation": pairs, "test": None},
+        "model": {"name": str(FOLDERS[name](tmp_path / "model", texts)), "dropout": 0.3},
+        "train": {"max_steps": 4, "batch_size": 6, "micro_batch_size": 4, "learning_rate": 1e-2},
+        "evaluate": {"every": 4, "max_examples": 8},
+        "generate": {"beams": 1, "max_length": 12},
+        "rl": {
+            "samples": 3, "updates": 2, "max_length": 12, "mask_truncated": False, "rewards": {"chrf": {}},
+            "kl": {"beta": 0.1},
+        },
+    }  # fmt: skip
+    assert forge("--config", write_config(tmp_path, change)) == 0
+    run = only_run(tmp_path)
+    found = [record for record in metrics(run) if record["kind"] == "step"]
+    assert [record["ratio"] for record in found[::2]] == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert found[0]["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert found[-1]["kl"] > 0
+    assert all(record["grad_norm"] > 1e-4 for record in found)
+    records = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
+    written = [sample["text"] for record in records for sample in record["samples"]]
+    assert len(set(written)) > len(written) // 2
+    begun = [text.startswith(LANGUAGE.get(name, "?")) for text in written]
+    assert sum(begun) < len(begun) / 4  # one that has learnt nothing samples language tokens too
+    assert not any(record["prompt"].startswith(PREFIX.get(name, "?")) for record in records)
 
 
 def _without_forge(folder: Path, name: str, texts: list[str]) -> list[str]:

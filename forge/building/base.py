@@ -35,6 +35,17 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How texts are sampled from a model, for a run that learns from rewards."""
+
+    start: int  # the token that its decoder reads first
+    first: int | None  # the token that every text begins with: the language, in models of many
+    longest: int  # tokens of a text, unless the run says
+    most: int  # that it can write
+    again: Callable[[], PreTrainedModel]  # the model that the run began with, loaded once more
+
+
+@dataclass(frozen=True)
 class Built:
     """A task, its encoded data, and the model that is to learn it."""
 
@@ -48,6 +59,7 @@ class Built:
     header: Sequence[str] = ()
     notices: Sequence[str] = field(default=())
     beside: Auxiliary | None = None  # losses on what the data says beyond labels
+    sampling: Sampling | None = None  # of a model that can be sampled from
 
 
 def whole_head(site: Site, model: PreTrainedModel) -> Head | None:

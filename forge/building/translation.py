@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from forge.building.base import Built, Site, whole_head
+from forge.building.base import Built, Sampling, Site, whole_head
 from forge.config.schema import Model, Settings
 from forge.core.errors import UserError
 from forge.models.adapt import adapt
@@ -53,7 +53,26 @@ def build_translation(site: Site) -> Built:
     languages = [parallel.source_language, parallel.target_language]
     facts = {"languages": languages}
     header = [f"languages: {' → '.join(language or 'unnamed' for language in languages)}"]
-    return Built(task, data, model, files, facts, again, whole_head(site, model), header, list(parallel.notices))
+    longest = longest_input(model.config) or settings.data.max_length
+    sampling = Sampling(
+        start_token(model),
+        told.target_token,
+        _most_target(settings, longest),
+        longest - 1,
+        partial(load_seq2seq, site.found.model, settings.model, tokenizer, settings.seed),
+    )
+    return Built(
+        task,
+        data,
+        model,
+        files,
+        facts,
+        again,
+        whole_head(site, model),
+        header,
+        list(parallel.notices),
+        sampling=sampling,
+    )
 
 
 def translation_task(
@@ -90,7 +109,7 @@ def _most_target(settings: Settings, longest: int) -> int:
 
 
 def encode_splits(task: TranslationTask, parallel: ParallelData, site: Site) -> TaskData:
-    """Encode every split; evaluation splits keep their texts, to score against and to show."""
+    """Encode every split. Evaluation splits keep their texts, to score against and to show."""
     limit, evaluated = site.settings.data.max_train_examples, site.settings.evaluate.max_examples
     assert parallel.train is not None
 
@@ -98,7 +117,7 @@ def encode_splits(task: TranslationTask, parallel: ParallelData, site: Site) -> 
         with site.accelerator.main_process_first():
             return encode_table(task, table, limit, texts)
 
-    train = encode(parallel.train, limit, texts=False)
+    train = encode(parallel.train, limit, texts=site.settings.rl is not None)  # rewards look at texts
     validation = {name: encode(table, evaluated, texts=True) for name, table in parallel.validation.items()}
     test = {name: encode(table, evaluated, texts=True) for name, table in parallel.test.items()}
     return TaskData(train, validation, test, parallel.fingerprints)

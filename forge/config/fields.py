@@ -66,7 +66,7 @@ def _walk(model: type[Section], path: tuple[str, ...], instance: Any) -> list[Ke
     for name, info in model.model_fields.items():
         here = (*path, name)
         default = _default(info) if instance is PydanticUndefined else getattr(instance, name)
-        section = _section_of(info.annotation)
+        section = section_of(info.annotation)
         found.append(Key(here, info.annotation, info.description or "", default, section, tuple(info.metadata)))
         if section is not None:
             found += _walk(section, here, default if isinstance(default, Section) else PydanticUndefined)
@@ -77,7 +77,8 @@ def _default(info: FieldInfo) -> Any:
     return info.get_default(call_default_factory=True, validated_data={})
 
 
-def _section_of(annotation: Any) -> type[Section] | None:
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a value of this type may be."""
     for option in options(annotation):
         if isinstance(option, type) and issubclass(option, Section):
             return option
@@ -102,6 +103,14 @@ def item_of(annotation: Any, step: str | int) -> Any:
         if isinstance(step, str) and get_origin(option) is dict:
             return arguments[1]
     return None
+
+
+def names_in(section: tuple[str, ...]) -> list[str]:
+    """The keys of a section, which may be one that stands in a map under a name of the user's own."""
+    known = [key.path[-1] for key in keys().values() if key.path[:-1] == section]
+    above = keys().get(".".join(section[:-1])) if section else None
+    inner = section_of(item_of(above.annotation, section[-1])) if above and not known else None
+    return list(inner.model_fields) if inner else known
 
 
 def words_of(annotation: Any) -> list[str]:
@@ -146,6 +155,8 @@ def _describe_one(annotation: Any, metadata: tuple[Any, ...], limits: bool) -> s
 def _plural(annotation: Any) -> str:
     inner = options(annotation)[0]
     words = words_of(annotation)
+    if section_of(inner):
+        return "sections"
     if get_origin(inner) is list:
         return f"lists of {_plural(get_args(inner)[0])}"
     return f"words ({either(words)})" if words else _PLURAL.get(inner, str(inner))

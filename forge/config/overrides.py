@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from forge.config.fields import Key, keys
+from forge.config.fields import Key, item_of, keys, section_of
 from forge.config.interpolate import interpolate
 from forge.config.origins import Origin
 from forge.config.strict_yaml import parse_scalar_or_flow
@@ -122,6 +122,8 @@ def _locate(name: str, origin: Origin) -> tuple[Path, Key]:
             key = find_key(".".join(parts[:end]))
         except ConfigError:
             continue
+        if key.is_map and section_of(item_of(key.annotation, parts[end])):
+            return (*key.path, *parts[end:]), key
         if key.is_map:
             return (*key.path, ".".join(parts[end:])), key
     try:

@@ -18,6 +18,7 @@ from forge.config.merge import Merger, Setter, merge_all
 from forge.config.origins import DEFAULT, Origin
 from forge.config.overrides import read_overrides
 from forge.config.problems import describe_errors, where_is
+from forge.config.rewards import judged_by_its_reward, rl_problems
 from forge.config.schema import LOSS_NAMES, Section, Settings
 from forge.config.tree import Node, find, plain
 from forge.config.wording import fail
@@ -88,13 +89,19 @@ def resolve(path: str | Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
     except ValidationError as error:
         raise fail([*problems, *describe_errors(error, tree, entry)]) from None
     problems += _distillation_problems(settings, where_is(tree, ("alpha",), entry))
+    problems += rl_problems(settings, lambda steps: where_is(tree, steps, entry))
     if problems:
         raise fail(problems)
     origins = {".".join(leaf): _origin(tree, leaf) for leaf in leaf_paths(settings)}
-    mode, mode_line = _mode(settings, origins)
+    block = find(tree, ("rl",))
+    mode, mode_line = _mode(settings, origins, block.key if block else None)
     history = {name: tuple(setters) for name, setters in merger.history.items()}
     chain = tuple(layer.file for layer in layers)
-    warnings = (*_without_effect(settings, origins), *_short_of_the_peak(settings, origins))
+    warnings = (
+        *_without_effect(settings, origins),
+        *_short_of_the_peak(settings, origins),
+        *judged_by_its_reward(settings, origins),
+    )
     return ResolvedConfig(
         settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line, warnings
     )
@@ -120,7 +127,7 @@ def _distillation_problems(settings: Settings, where: str) -> list[Problem]:
     if settings.teacher.name is None:
         message = f"alpha = {settings.alpha} turns distillation on, but teacher.name is not set"
         problems.append(Problem(message, where, "name a trained model or a Forge run, or set alpha: 0.0"))
-    if not settings.distill.losses() and settings.distill.sequence.targets == "reference":
+    if settings.rl is None and not settings.distill.losses() and settings.distill.sequence.targets == "reference":
         message = f"alpha = {settings.alpha} turns distillation on, but no loss of distill has a weight"
         hint = f"for example distill.forward_kl.weight: 1.0; the losses are {', '.join(LOSS_NAMES)}"
         problems.append(Problem(message, where, hint))
@@ -132,7 +139,11 @@ def _without_effect(settings: Settings, origins: Mapping[str, Origin]) -> Iterat
     made = [name for name, origin in origins.items() if origin.kind != "default"]
     if settings.alpha == 0:
         idle = [name for name in made if name.startswith(("teacher.", "distill."))]
+        idle += [name for name in made if name.startswith("rl.distill.")]
         why = "alpha is 0.0"
+    elif settings.rl:
+        idle = [name for name in made if name.startswith("distill.")]
+        why = "rl is set, and the teacher is heard through rl.distill"
     else:
         left_out = tuple(f"distill.{loss}." for loss in LOSS_NAMES if loss not in settings.distill.losses())
         idle = [name for name in made if name.startswith(left_out) and not name.endswith(".weight")]
@@ -157,7 +168,10 @@ def _origin(tree: Node, path: tuple[str, ...]) -> Origin:
     return node.origin if node else DEFAULT
 
 
-def _mode(settings: Settings, origins: Mapping[str, Origin]) -> tuple[str, str]:
+def _mode(settings: Settings, origins: Mapping[str, Origin], rl: Origin | None) -> tuple[str, str]:
+    if settings.rl:
+        taught = f", with a teacher because alpha = {settings.alpha}" if settings.alpha > 0 else ""
+        return "rl", f"rl, because rl is set ({(rl or DEFAULT).short}){taught}"
     mode = "kd" if settings.alpha > 0 else "sft"
     return mode, f"{mode}, because alpha = {settings.alpha} ({origins['alpha'].short})"
 
@@ -179,7 +193,9 @@ def _changed(section: Section, path: tuple[str, ...]) -> dict[str, Any]:
 def _canonical(value: object, path: str) -> Any:
     """JSON in which the order of a user's own map counts (its first entry chooses the best checkpoint)."""
     if isinstance(value, BaseModel):
-        names = {name: f"{path}.{name}".removeprefix(".") for name in type(value).model_fields}
+        # A section that is not there, as `rl` of most runs, leaves their names as they were before there was one.
+        there = [name for name in type(value).model_fields if (name, getattr(value, name)) != ("rl", None)]
+        names = {name: f"{path}.{name}".removeprefix(".") for name in there}
         kept = {name: full for name, full in names.items() if full not in WITHOUT_EFFECT}
         return {name: _canonical(getattr(value, name), full) for name, full in kept.items()}
     if isinstance(value, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from forge.config.fields import keys, leaf_keys
+from forge.config.fields import keys, leaf_keys, names_in
 from forge.config.wording import either
 
 OTHER_TOOLS: dict[str, str] = {
@@ -176,7 +176,7 @@ ADVICE: dict[str, str] = {
 def suggest_key(path: tuple[str, ...]) -> str:
     """A hint for an unknown key, empty if nothing comes near: another tool's name, a sibling, a key elsewhere."""
     name, section = path[-1].replace("-", "_"), path[:-1]
-    siblings = [key.path[-1] for key in keys().values() if key.path[:-1] == section]
+    siblings = names_in(section)
     advice = ADVICE.get(name.lower(), "")
     if advice:
         return advice
@@ -218,7 +218,7 @@ def _near_anywhere(name: str, section: tuple[str, ...]) -> str:
     if known:
         found = [key.dotted for key in leaf_keys().values() if key.path[-1] == known]
         return f"did you mean {either(found)}?"
-    siblings = [key.path[-1] for key in keys().values() if key.path[:-1] == section]
+    siblings = names_in(section)
     return f"allowed in {'.'.join(section) or 'a configuration'}: {', '.join(siblings)}" if siblings else ""
 
 

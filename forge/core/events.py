@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Figures = Mapping[str, float]
@@ -55,6 +55,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """Texts that the model wrote and what their rewards were, before update number `step` (from 1) learned of them."""
+
+    step: int
+    groups: Sequence[Mapping[str, object]]  # one a prompt
+
+
+@dataclass(frozen=True)
 class CheckpointSaved:
     """A checkpoint is durable on disk."""
 
@@ -80,7 +88,7 @@ class Finished:
     seconds: float
 
 
-Event = Notice | Started | StepLogged | Evaluated | CheckpointSaved | Progressed | Finished
+Event = Notice | Started | StepLogged | Sampled | Evaluated | CheckpointSaved | Progressed | Finished
 Sink = Callable[[Event], None]
 
 

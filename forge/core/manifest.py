@@ -16,13 +16,14 @@ MANIFEST = "manifest.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 EXTRA_FILE = "extra.safetensors"  # what an objective trains along with the model
 ADAPTER_FILE = "adapter.safetensors"  # low-rank adapters and what they were merged into; the weights hold both
+MEMORY_FILE = "objective.safetensors"  # what an objective remembers from step to step: samples, for one
 STATE_FILE = "trainer_state.json"
 WEIGHTS_FILE = "model.safetensors"
 DIGEST = "manifest_sha256"  # of the manifest without it
 AT_ONCE = 3  # files: weights, optimizer, and the small ones
 CARD_FILE = "README.md"
 TOKENIZER_LIST = "tokenizer_files.json"
-RESUME_ONLY = frozenset({MANIFEST, ADAPTER_FILE, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
+RESUME_ONLY = frozenset({MANIFEST, ADAPTER_FILE, EXTRA_FILE, MEMORY_FILE, OPTIMIZER_FILE, STATE_FILE, TOKENIZER_LIST})
 """What using the model does not need."""
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 AVERAGE = "checkpoint-average"  # weights alone: nothing continues from it

@@ -8,7 +8,8 @@ Shape letters: O outputs, I inputs of a linear layer, R rank.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -110,3 +111,18 @@ def _shared(model: nn.Module) -> list[nn.Parameter]:
     for _, parameter in named:
         seen[id(parameter)] = seen.get(id(parameter), 0) + 1
     return [parameter for _, parameter in named if seen[id(parameter)] > 1]
+
+
+@contextmanager
+def without_adapters(model: nn.Module) -> Iterator[None]:
+    """Within it the adapters add nothing: the model is the one that they were put into."""
+    layers: list[Any] = [
+        module for module in model.modules() if isinstance(getattr(module, "lora_A", None), nn.ModuleDict)
+    ]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False

@@ -55,7 +55,7 @@ def search(
 ) -> Tensor:
     """Token ids of the best texts, with what the decoder starts with, padded. Raises UnableError."""
     _check(logits_processor, stopping_criteria, generation_config, model_kwargs)
-    rows = _Rows(model, logits_processor, generation_config.num_beams, model_kwargs)
+    rows = DecoderRows(model, logits_processor, generation_config.num_beams, model_kwargs)
     start_BT = input_ids[:: generation_config.num_beams]
     found = _Found(start_BT, generation_config)
     if generation_config.num_beams == 1:
@@ -81,8 +81,11 @@ def _check(processors: Any, endings: Any, settings: Any, inputs: dict[str, Any])
         raise UnableError
 
 
-class _Rows:
-    """The decoder's rows that are still being written, with what the model remembers of them."""
+class DecoderRows:
+    """The decoder's rows that are still being written, with what the model remembers of them.
+
+    `inputs` are those that `generate` hands to a search: `past_key_values`, `encoder_outputs` and `attention_mask`.
+    """
 
     def __init__(self, model: Any, processors: Any, beams: int, inputs: dict[str, Any]) -> None:
         self._model, self._processors, self._beams = model, processors, beams
@@ -156,7 +159,7 @@ class _Found:
         return (~gone_B).nonzero().flatten()
 
 
-def _greedy(rows: _Rows, ids_BT: Tensor, found: _Found, endings: Sequence[Ending]) -> None:
+def _greedy(rows: DecoderRows, ids_BT: Tensor, found: _Found, endings: Sequence[Ending]) -> None:
     done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
     scores_BV = rows.first(ids_BT)
     while True:
@@ -195,7 +198,7 @@ class _Beams:
             setattr(self, name, tensor.index_select(0, texts_b))
 
 
-def _beams(rows: _Rows, start_BT: Tensor, found: _Found) -> None:
+def _beams(rows: DecoderRows, start_BT: Tensor, found: _Found) -> None:
     beams = found.settings.num_beams
     ids_BKT = start_BT[:, None].expand(-1, beams, -1)
     nothing_BK = torch.full(ids_BKT.shape[:2], NEVER, device=start_BT.device)

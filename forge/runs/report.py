@@ -6,11 +6,13 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from forge.core.io import storage_errors, write_atomic
 from forge.core.manifest import average_of
 from forge.runs.run_dir import METRICS, REPORT, RunDirectory
+from forge.runs.samples import HEADER, shown_samples
 from forge.runs.sinks import read_metrics
 
 Records = Sequence[Mapping[str, Any]]
@@ -31,13 +33,18 @@ td,th{border-color:#444}pre{background:#242424}svg{background:#fff;border-radius
 def write_report(run: RunDirectory, state: Mapping[str, Any]) -> None:
     """Draw the report of a run that stands at `state` from its files."""
     records = read_metrics((run.path / METRICS).read_text(encoding="utf-8"))
-    page = render(run.metadata(), state, records)
+    page = render(run.metadata(), state, records, shown_samples(run))
     with storage_errors(f"writing {REPORT}"):
         write_atomic(run.path / REPORT, page)
 
 
-def render(metadata: Mapping[str, Any], state: Mapping[str, Any], records: Records) -> str:
-    """The report as one HTML page."""
+def render(
+    metadata: Mapping[str, Any],
+    state: Mapping[str, Any],
+    records: Records,
+    samples: Mapping[str, Sequence[Sequence[str]]] = MappingProxyType({}),
+) -> str:
+    """The report as one HTML page; `samples` are tables of what was sampled, by their headings."""
     steps = [record for record in records if record["kind"] == "step"]
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     averages = [record for record in records if record["kind"] == "average"]
@@ -51,6 +58,10 @@ def render(metadata: Mapping[str, Any], state: Mapping[str, Any], records: Recor
         body += ["<h2>Training</h2>", _curves(steps, evaluations, metadata)]
         if any(f"{WEIGHTED}{name}" in steps[0] for name in steps[0]):
             body += ["<h2>What the student learns from</h2>", _terms(steps)]
+        if "reward" in steps[0]:
+            body += ["<h2>Rewards</h2>", _rewards(steps)]
+    for heading, rows in samples.items():
+        body += [f"<h2>{_text(heading)}</h2>", _table(HEADER, rows, "samples")]
     last = {record["split"]: record for record in evaluations}
     for record in [*last.values(), *averages, *tests]:
         when = "with the average of checkpoints" if "checkpoint" in record else f"after step {record['step']}"
@@ -107,6 +118,19 @@ def _terms(steps: Records) -> str:
         axes[1].plot([r["step"] for r in steps], [r[f"{WEIGHTED}{name}"] for r in steps])
         axes[2].plot([r["step"] for r in measured], [r[f"{NORM}{name}"] for r in measured], "o-", markersize=3)
     return _drawn(figure, axes, ("each term, 1 at step 1", "its part in the loss", "norm of its weighted gradient"))
+
+
+def _rewards(steps: Records) -> str:
+    """What samples were worth, how much the model still hesitates, how long its texts are."""
+    figure, axes = _three_axes()
+    at = [r["step"] for r in steps]
+    for name in (name for name in steps[0] if name == "reward" or name.startswith("reward.")):
+        axes[0].plot(at, [r[name] for r in steps], label=name.removeprefix("reward."))
+    axes[1].plot(at, [r["entropy"] for r in steps], label="entropy")
+    if "kl" in steps[0]:
+        axes[1].plot(at, [r["kl"] for r in steps], label="distance to the start")
+    axes[2].plot(at, [r["length"] for r in steps])
+    return _drawn(figure, axes, ("mean reward of samples", "nats a token", "tokens a sample"))
 
 
 def _three_axes() -> tuple[Any, Any]:

@@ -23,6 +23,7 @@ from forge.objectives.kd.objective import KD, read_sites
 from forge.objectives.kd.shard import CacheError, Field
 from forge.objectives.kd.table import LOSSES, Pairing, make_terms, only_responses
 from forge.objectives.kd.teacher import Wanted, fields
+from forge.objectives.rl.objective import GRPO
 from forge.objectives.sft import SFT
 from forge.tasks.encoding import tokenizer_mark
 from forge.tasks.written import WritingTask
@@ -108,6 +109,13 @@ def prepare_teaching(
     how = f"cached in {cache.folder}" if cache else "runs in every step"
     header = f"teacher: {found.asset.describe()}, {how}; losses: {_shown(settings)}"
     return Teaching(objective, header, found, cache, asked, wanted, rewritten)
+
+
+def prepare_on_policy(found: FoundTeacher, objective: GRPO) -> Teaching:
+    """A teacher that speaks along the samples of a run with rewards: nothing of it can be kept, since they change."""
+    chosen = objective.chosen.distill
+    header = f"teacher: {found.asset.describe()}, runs in every step along the samples; gkd with beta {chosen.beta:g}"
+    return Teaching(objective, header, found, None, [], Wanted())
 
 
 def _with_logits(wanted: Wanted, settings: Settings, found: FoundTeacher) -> Wanted:

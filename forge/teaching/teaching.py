@@ -17,6 +17,7 @@ from forge.objectives.kd.cache import TeacherCache
 from forge.objectives.kd.objective import KD
 from forge.objectives.kd.shard import Field
 from forge.objectives.kd.teacher import CachedTeacher, OnlineTeacher, Wanted, split
+from forge.objectives.rl.objective import GRPO
 from forge.objectives.sft import SFT
 from forge.teaching.found import FoundTeacher
 from forge.teaching.measure import judge, remember, remembered
@@ -30,7 +31,7 @@ REPORT_SECONDS = 10.0
 class Teaching:
     """A distillation objective and the teacher that it will learn from."""
 
-    objective: KD | SFT
+    objective: KD | SFT | GRPO
     header: str
     found: FoundTeacher
     cache: TeacherCache | None
@@ -60,6 +61,9 @@ class Teaching:
             remember(self.rewritten.folder, found, self.measured)
         if isinstance(objective, SFT):
             found.forget()
+            return
+        if isinstance(objective, GRPO):
+            objective.learn_from(found.load(), found.head())
             return
         if cache is None:
             objective.learn_from(self._online())

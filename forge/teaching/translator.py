@@ -68,7 +68,8 @@ def find_translator(settings: Settings, asset: Asset, student: Student, accelera
     )
     made = asset.source in {"embedded", "built"}
     tokenizer = task.tokenizer if made else load_tokenizer(asset, model, [], "teacher.name")
-    same_tokens = bool(settings.distill.losses())  # a teacher that teaches by texts alone may cut them as it likes
+    # A teacher that teaches by texts alone may cut them as it likes.
+    same_tokens = bool(settings.distill.losses()) or settings.rl is not None
     if same_tokens:
         check_tokenizers(task.tokenizer, tokenizer, asset.asked, BY_TEXT)
     config = peek(asset, model, "teacher.name") if not made else None

@@ -17,12 +17,21 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from forge.config.schema import Settings
-from forge.core.manifest import ADAPTER_FILE, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE, sealed_files, verify
+from forge.core.manifest import (
+    ADAPTER_FILE,
+    EXTRA_FILE,
+    MEMORY_FILE,
+    OPTIMIZER_FILE,
+    STATE_FILE,
+    WEIGHTS_FILE,
+    sealed_files,
+    verify,
+)
 from forge.train.checkpoint import PREFIX, CheckpointStore
 from forge.train.evaluate import HaltedError
 from forge.train.state import restoring
 
-NOT_AVERAGED = {ADAPTER_FILE, EXTRA_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE}
+NOT_AVERAGED = {ADAPTER_FILE, EXTRA_FILE, MEMORY_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE}
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ class BatchPlan:
     micro_batch_size: int | None
     group_by_length: bool
     processes: int = 1
+    repeats: int = 1  # steps that follow each other on the same examples
 
     def epoch(self, epoch: int) -> list[Step]:
-        """All steps of an epoch in order; every example occurs exactly once."""
+        """All steps of an epoch in order, before they are repeated; every example occurs exactly once."""
         generator = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "order", epoch)))
         order_N = generator.permutation(len(self.lengths_N))
         if self.group_by_length:
@@ -44,10 +45,13 @@ class BatchPlan:
         return [self._cut(batch) for batch in batches]
 
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch; with a token budget epochs differ a little, and this is the first one's."""
+        """Steps of an epoch, repeated ones among them.
+
+        With a token budget epochs differ a little, and this is the first one's.
+        """
         if self.batch_tokens:
-            return len(self.epoch(0))
-        return -(-len(self.lengths_N) // self.batch_size)
+            return self.repeats * len(self.epoch(0))
+        return self.repeats * -(-len(self.lengths_N) // self.batch_size)
 
     def _group(self, order_N: Indices) -> Indices:
         typical = max(1, int(self.lengths_N.mean()))

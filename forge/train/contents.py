@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from forge.core.io import from_json
-from forge.core.manifest import ADAPTER_FILE, EXTRA_FILE, OPTIMIZER_FILE
+from forge.core.manifest import ADAPTER_FILE, EXTRA_FILE, MEMORY_FILE, OPTIMIZER_FILE
 from forge.models.lora import beside, scales
 from forge.train.shards import fill, gathered, laid_out
 from forge.train.state import restoring
@@ -70,6 +70,22 @@ def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Named, folder: 
 def save_extra(tensors: dict[str, torch.Tensor], folder: Path) -> None:
     """What was trained along with the model, in a file of its own: the model beside it loads without."""
     save_file(tensors, folder / EXTRA_FILE)
+
+
+def copied(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same on the CPU, which nothing changes any more while it is written."""
+    return {name: value.cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def save_memory(tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write what an objective remembers from step to step."""
+    save_file(tensors, folder / MEMORY_FILE)
+
+
+def load_memory(folder: Path) -> dict[str, torch.Tensor]:
+    """What `save_memory` wrote, or nothing."""
+    path = folder / MEMORY_FILE
+    return load_file(path) if path.is_file() else {}
 
 
 def load_extra(extra: torch.nn.Module, folder: Path) -> None:

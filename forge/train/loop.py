@@ -20,8 +20,10 @@ from accelerate.utils import broadcast_object_list
 from forge.core.errors import CheckpointError, DivergedError, StoppedError, StorageError, UserError
 from forge.core.events import Evaluated, Event, Finished, Notice, Progressed, Sink, Started, StepLogged
 from forge.core.manifest import AVERAGE, WEIGHTS_FILE, verify
+from forge.objectives.base import Remarks
 from forge.tasks.base import HIGHER_IS_BETTER
 from forge.train.averaging import Average, newest_good, on_schedule, write_average
+from forge.train.clock import Clock
 from forge.train.engine import Engine
 from forge.train.evaluate import HaltedError, infer
 from forge.train.extra import WithExtra
@@ -71,10 +73,12 @@ class Trainer:
         """Train to the end and return the final state. Raises DivergedError, StorageError, StoppedError."""
         state, started = self.state, time.monotonic()
         self.saver.prune(state, state.step)  # a life that was killed between saving and pruning left one too many
-        self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir), state.evaluated))
+        evaluated = state.evaluated if state.step else -1  # what was measured before the first step comes again
+        self.emit(Started(state.step, self.total_steps, str(self.parts.store.run_dir), evaluated))
         self._progress()
         self.engine.model.train()
         try:
+            self._measure_start()
             self._settle()  # a life that was asked to stop left an evaluation for this one
             self._train()
         except BaseException:
@@ -100,11 +104,12 @@ class Trainer:
             self._take_steps(steps)
 
     def _take_steps(self, steps: Iterator[StepBatches]) -> None:
-        state, clock = self.state, _Clock(self.state)
+        state, clock = self.state, Clock(self.state)
         while state.step < self.total_steps and not state.stopped:
             batches = next(steps)
             self._finish_save(wait=False)
             self.parts.objective.begin(state.step)
+            batches = self.updater.gather(batches, state.step)
             counted = self.updater.count(batches, self._asked())
             if counted.stop:
                 raise self._leave()
@@ -115,18 +120,26 @@ class Trainer:
             state.cursor, state.epoch = batches.after, batches.epoch_done
             state.samples_seen += batches.examples
             state.tokens_seen += counted.tokens
-            self._note(result)
-            last = state.step == self.total_steps
+            self._note(result, self._heed(self.parts.objective.remarks()))
+            last = bool(state.stopped) or state.step == self.total_steps
             if last or norms or state.step == 1 or state.step % self.settings.log.every == 0:
                 self._log({"learning_rate": rate} | norms, clock.speed(state))
-                clock = _Clock(state)
+                clock = Clock(state)
             if self._settle():
-                clock = _Clock(state)  # speed is that of training alone
+                clock = Clock(state)  # speed is that of training alone
 
     def _settle(self) -> bool:
         """Evaluate and save if the present step asks for it and it has not been done; whether anything was saved."""
         improved = self._evaluate_if_due()
         return self._save_if_due(improved)
+
+    def _heed(self, said: Remarks) -> Mapping[str, torch.Tensor]:
+        """Tell what the objective says, end where it says so; its figures, for the log."""
+        for event in said.events:
+            self.emit(event)
+        self.state.stopped = self.state.stopped or said.stop
+        device = self.accelerator.device
+        return {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in said.figures.items()}
 
     def _asked(self) -> bool:
         return bool(self.stop.why)
@@ -217,14 +230,17 @@ class Trainer:
             step, of = (self.state.step, AVERAGE) if chosen else (best, "")
             self.emit(self._measure(split, final=True, step=step, of=of))
 
-    def _note(self, result: StepResult) -> None:
-        """Put a step into the window. A norm is looked at one step late, when the device has long finished it."""
+    def _note(self, result: StepResult, figures: Mapping[str, torch.Tensor]) -> None:
+        """Put a step into the window, with what its objective says of it.
+
+        A norm is looked at one step late, when the device has long finished it.
+        """
         self._refuse_divergence()
         state = self.state
         if not result.skipped:
             state.skipped_in_row = 0
             self._last_norm = (state.step, result.grad_norm)
-            self.window.add(result.shares, {"grad_norm": result.grad_norm})
+            self.window.add(result.shares, {"grad_norm": result.grad_norm, **figures})
             return
         if self.accelerator.scaler is not None:  # fp16 tries scales until one fits
             return
@@ -282,7 +298,7 @@ class Trainer:
         Asked to stop, it leaves the measuring to the next life, which finds it due and not done.
         """
         every, state = self.settings.evaluate.every, self.state
-        last = state.step == self.total_steps
+        last = bool(state.stopped) or state.step == self.total_steps
         due = last or bool(every and state.step % every == 0)
         if not due or state.evaluated == state.step:
             return False
@@ -298,10 +314,22 @@ class Trainer:
         state.validation = {event.split: dict(event.figures) for event in measured}
         state.best = Best(value, state.step, state.validation) if improved else state.best
         state.stale_evaluations = 0 if improved else state.stale_evaluations + 1
+        said = self.parts.objective.measured(metric, value)
+        self._heed(replace(said, stop="") if last else said)
         patience = self.settings.evaluate.patience
         if patience and state.stale_evaluations >= patience and not last:
             state.stopped = f"no better {metric} in {patience} evaluations"
         return improved
+
+    def _measure_start(self) -> None:
+        """Measure the model before its first step, for an objective that compares with it."""
+        if self.state.step or not self.parts.objective.wants_baseline:
+            return
+        measured = [self._measure(split, final=False, step=0) for split in self.parts.data.validation]
+        for event in measured:
+            self.emit(event)
+        metric = self.settings.evaluate.metric
+        self._heed(self.parts.objective.measured(metric, measured[0].figures[metric]))
 
     def _measure(self, split: str, final: bool, step: int, of: str = "") -> Evaluated:
         data = (self.parts.data.test if final else self.parts.data.validation)[split]
@@ -363,22 +391,6 @@ class Trainer:
             "checkpoint": self.saver.newest,
         }
         self.emit(Progressed(progress | ({"average": asdict(self.averaged)} if self.averaged else {})))
-
-
-class _Clock:
-    """Speed since it was made."""
-
-    def __init__(self, state: TrainingState) -> None:
-        self._started = time.monotonic()
-        self._step, self._samples, self._tokens = state.step, state.samples_seen, state.tokens_seen
-
-    def speed(self, state: TrainingState) -> dict[str, float]:
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        return {
-            "seconds_per_step": seconds / max(1, state.step - self._step),
-            "samples_per_second": (state.samples_seen - self._samples) / seconds,
-            "tokens_per_second": (state.tokens_seen - self._tokens) / seconds,
-        }
 
 
 def _discard(_: Event) -> None:

@@ -16,10 +16,13 @@ from forge.models.lora import beside, merged, scales
 from forge.train.averaging import on_schedule
 from forge.train.contents import (
     OptimizerState,
+    copied,
     load_adapters,
     load_extra,
+    load_memory,
     save_adapters,
     save_extra,
+    save_memory,
     save_optimizer,
 )
 from forge.train.engine import Engine
@@ -36,6 +39,7 @@ class _Content:
     adapters: dict[str, torch.Tensor]
     optimizer: OptimizerState
     extra: dict[str, torch.Tensor]
+    memory: dict[str, torch.Tensor]
     record: str  # of everything that is no tensor
 
 
@@ -61,6 +65,7 @@ class Saver:
             record = read_json(folder / STATE_FILE)
             state = TrainingState.from_json(record["state"])
             self.parts.objective.load_state(record.get("objective", {}))
+            self.parts.objective.load_tensors(load_memory(folder))
             if record["scaler"] and self.parts.accelerator.scaler:
                 self.parts.accelerator.scaler.load_state_dict(record["scaler"])
         if scales(self.parts.model):
@@ -115,6 +120,7 @@ class Saver:
             beside(weights, adapted),
             self.engine.optimizer_state(self._named(), keep),
             gathered(self.extra.state_dict(), keep) if self.extra else {},
+            copied(self.parts.objective.tensors()) if keep else {},
             to_json(record),
         )
 
@@ -127,6 +133,8 @@ class Saver:
             save_adapters(content.adapters, folder)
         if content.extra:
             save_extra(content.extra, folder)
+        if content.memory:
+            save_memory(content.memory, folder)
         (folder / STATE_FILE).write_text(content.record, encoding="utf-8")
 
     def _named(self) -> dict[str, torch.nn.Parameter]:

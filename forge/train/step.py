@@ -7,7 +7,7 @@ resumed run equal to an uninterrupted one, and two processes equal to one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -64,6 +64,12 @@ class Updater:
     def objective(self) -> Objective:
         """Where the loss comes from."""
         return self.engine.objective
+
+    def gather(self, batches: StepBatches, step: int) -> StepBatches:
+        """What update number `step` learns from, in place of what was collated."""
+        bare = inner_model(self.accelerator.unwrap_model(self.engine.model))
+        with self.accelerator.autocast():
+            return replace(batches, micro_batches=self.objective.gather(bare, batches.micro_batches, step))
 
     def update(self, batches: StepBatches, counted: Counted, step: int, learning_rate: float) -> StepResult:
         """Run update number `step` (from 0) with the given learning rate."""

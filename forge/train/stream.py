@@ -26,6 +26,7 @@ class Cursor:
 
     epoch: int = 0
     position: int = 0
+    turn: int = 0  # how often the step at `position` was taken already
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,18 @@ class _Keys(torch.utils.data.Sampler[_Key]):
         self.plan, self.start, self.process = plan, start, process
 
     def __iter__(self) -> Iterator[_Key]:
-        epoch, position = self.start.epoch, self.start.position
+        epoch, position, turn = self.start.epoch, self.start.position, self.start.turn
+        repeats = self.plan.repeats
         while True:
             steps = self.plan.epoch(epoch)
-            for index in range(position, len(steps)):
-                step = steps[index]
-                last = index + 1 == len(steps)
-                after = Cursor(epoch + 1, 0) if last else Cursor(epoch, index + 1)
+            for taken in range(position * repeats + turn, len(steps) * repeats):
+                step = steps[taken // repeats]
+                last = taken + 1 == len(steps) * repeats
+                after = Cursor(epoch + 1) if last else Cursor(epoch, *divmod(taken + 1, repeats))
+                done = epoch + (taken + 1) / (len(steps) * repeats)
                 mine = deal(step, self.process, self.plan.processes)
-                yield _Key(after, epoch + (index + 1) / len(steps), sum(map(len, step)), int(step[0][0]), mine)
-            epoch, position = epoch + 1, 0
+                yield _Key(after, done, sum(map(len, step)), int(step[0][0]), mine)
+            epoch, position, turn = epoch + 1, 0, 0
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def test_errors(valid, errors, tokens, lines):
 def test_problems_of_file_and_command_line_come_together(valid, errors):
     assert errors(valid("train: {max_steps: 0}\n"), "bogus=1", "--seed", "-1") == [
         'command line: bogus=1  there is no setting "bogus"; allowed in a configuration: task, alpha, seed, assets, '
-        "data, model, teacher, distill, glyphs, train, generate, evaluate, checkpoint, log, run",
+        "data, model, teacher, distill, rl, glyphs, train, generate, evaluate, checkpoint, log, run",
         "command line: --seed -1  seed must be at least 0, got -1",
         "x.yaml:4:20  train.max_steps must be at least 1, got 0",
     ]

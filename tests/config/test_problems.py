@@ -100,7 +100,7 @@ def test_all_problems_in_one_pass_from_top_to_bottom(write, errors):
         'x.yaml:3:7  task must be one of classification, translation or ocr, got text "clasification"; did you mean classification?',
         'x.yaml:4:19  evaluate.every must be a whole number or null, got text "x"',
         "x.yaml:5:1  bogus_thing is not a setting; allowed in a configuration: "
-        "task, alpha, seed, assets, data, model, teacher, distill, glyphs, train, generate, evaluate, checkpoint, log, run",
+        "task, alpha, seed, assets, data, model, teacher, distill, rl, glyphs, train, generate, evaluate, checkpoint, log, run",
         "_base.yaml:1:20  train.max_steps must be at least 1, got 0",
         "_base.yaml:2:9  model.nam is not a setting; did you mean model.name?",
         "command line: train.epochs=0  train.epochs must be more than 0, got 0",

@@ -14,12 +14,14 @@ from forge.config.schema.generate import Generate
 from forge.config.schema.model import Build, Lora, Model
 from forge.config.schema.pages import Glyphs, Pages
 from forge.config.schema.parallel import Clean, Cut, Languages, two_files
+from forge.config.schema.rl import RL
 from forge.config.schema.run import Checkpoint, Evaluate, Log, Run
 from forge.config.schema.teacher import Teacher
 from forge.config.schema.train import Train
 
 __all__ = [
     "LOSS_NAMES",
+    "RL",
     "Build",
     "Checkpoint",
     "Clean",
@@ -66,6 +68,8 @@ class Settings(Section):
     """Which network it learns from, when `alpha` is above 0."""
     distill: Distill = Distill()
     """What it learns from the teacher, and how the two are compared."""
+    rl: RL | None = None
+    """Learning from rewards, in place of the labels; null is learning from the labels."""
     glyphs: Glyphs = Glyphs()
     """What a page reader learns of where characters are."""
     train: Train = Train()
