@@ -2,6 +2,8 @@
 
 What is drawn for a sample depends on its own numbers alone, neither on its place in a batch nor on how many processes
 there are.
+
+Shape letters: N samples, n of them that are still being written, T tokens, V tokens of the vocabulary in G blocks of b.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from forge.core.hashing import derive_seed
 from forge.models.search import LEAVING
 from forge.objectives.rl.rules import Rules
 from forge.objectives.rl.samples import sampled_mask
+
+BLOCK = 256  # tokens whose probability is added up first
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,10 @@ def drawn(rows: Writing, uniform_NT: Tensor, rules: Rules, ends: Collection[int]
         forced = rules.forced.get(step)
         if forced is None:
             log_probs_nV = rules.logits(logits_nV).log_softmax(-1)
-            token_n = draw(log_probs_nV, uniform_NT[places_n, step])
+            probs_nV = log_probs_nV.exp()
+            token_n = draw(probs_nV, uniform_NT[places_n, step])
             logp_NT[places_n, step] = log_probs_nV.gather(-1, token_n[:, None])[:, 0]
-            entropy_NT[places_n, step] = -(log_probs_nV.exp() * log_probs_nV).sum(-1)
+            entropy_NT[places_n, step] = -(probs_nV * log_probs_nV).sum(-1)
         else:
             token_n = torch.full_like(places_n, forced)
         tokens_NT[places_n, step] = token_n
@@ -83,17 +89,27 @@ def _trimmed(tokens_NT: Tensor, logp_NT: Tensor, entropy_NT: Tensor, ends: Colle
     return Written(*(torch.where(mask_NT, values, fill)[:, :longest] for values, fill in parts))
 
 
-def draw(log_probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
+def draw(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """token_N: the first whose cumulative probability is above the number. Never one of probability 0.
 
     One number a token is enough, where noise for each token of the vocabulary (as `Watch` takes it) would cost more
-    than the model. Sums are in fp64: in fp32 they would leave out the tail of a large vocabulary.
+    than the model. Sums over blocks, and within the block that the number lies in, are in fp64: in fp32 they would
+    leave out the tail of a large vocabulary, and over all of it in fp64 they would cost more than the logits.
     """
-    sums_NV = log_probs_NV.double().exp().cumsum(-1)
-    total_N = sums_NV[:, -1]
-    wanted_N = torch.minimum(uniform_N * total_N, torch.nextafter(total_N, torch.zeros_like(total_N)))
-    found_N1 = torch.searchsorted(sums_NV, wanted_N[:, None], right=True)
-    return found_N1[:, 0].clamp(max=log_probs_NV.shape[-1] - 1)
+    missing = -probs_NV.shape[-1] % BLOCK
+    padded_NV = functional.pad(probs_NV, (0, missing)) if missing else probs_NV
+    blocks_NGb = padded_NV.reshape(len(probs_NV), -1, BLOCK)
+    sums_NG = blocks_NGb.sum(-1).double().cumsum(-1)
+    wanted_N1 = _below(uniform_N[:, None] * sums_NG[:, -1:], sums_NG[:, -1:])
+    block_N1 = torch.searchsorted(sums_NG, wanted_N1, right=True).clamp(max=sums_NG.shape[-1] - 1)
+    before_N1 = torch.where(block_N1 > 0, sums_NG.gather(1, (block_N1 - 1).clamp(min=0)), 0.0)
+    inside_Nb = blocks_NGb.gather(1, block_N1[..., None].expand(-1, -1, BLOCK))[:, 0].double().cumsum(-1)
+    place_N1 = torch.searchsorted(inside_Nb, _below(wanted_N1 - before_N1, inside_Nb[:, -1:]), right=True)
+    return (block_N1 * BLOCK + place_N1)[:, 0].clamp(max=probs_NV.shape[-1] - 1)
+
+
+def _below(wanted: Tensor, total: Tensor) -> Tensor:
+    return torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total)))
 
 
 def uniforms(seed: int, rollout: int, rows: Sequence[int], samples: int, longest: int) -> Tensor:

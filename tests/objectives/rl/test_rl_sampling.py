@@ -15,7 +15,7 @@ from forge.models.generate import end_tokens
 from forge.models.head import find_head
 from forge.models.reader import Characters, build_reader
 from forge.models.seq2seq import start_token
-from forge.objectives.rl.drawing import draw, uniforms
+from forge.objectives.rl.drawing import BLOCK, draw, uniforms
 from forge.objectives.rl.logprobs import sampled_log_probs, tokens_of
 from forge.objectives.rl.rules import Rules, rules_of
 from forge.objectives.rl.samples import decoder_inputs
@@ -181,10 +181,30 @@ def test_what_reads_images_is_sampled_and_learned_alike(kind: str) -> None:
 def test_a_number_draws_each_token_as_often_as_it_is_likely() -> None:
     probs_V = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
     uniform_N = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
-    found_N = draw(probs_V.log().expand(10_000, -1), uniform_N)
+    found_N = draw(probs_V.expand(10_000, -1), uniform_N)
     assert torch.bincount(found_N, minlength=6).tolist() == [0, 5_000, 0, 3_000, 2_000, 0]
     edges_N = torch.tensor([0.0, 1.0 - 2**-53, 1.0], dtype=torch.float64)
-    assert draw(probs_V.log().expand(3, -1), edges_N).tolist() == [1, 4, 4]
+    assert draw(probs_V.expand(3, -1), edges_N).tolist() == [1, 4, 4]
+
+
+@pytest.mark.parametrize("tokens", [BLOCK - 1, BLOCK, 3 * BLOCK, 3 * BLOCK + 7])
+def test_a_large_vocabulary_is_drawn_as_its_cumulative_sum_says(tokens: int) -> None:
+    """A tail with next to nothing, blocks of nothing at all, and the edges of all of them."""
+    torch.manual_seed(0)
+    probs_V = torch.rand(tokens)
+    probs_V[tokens // 3 : tokens // 2] = 0.0
+    probs_V[-tokens // 5 :] *= 1e-4
+    probs_V = probs_V / probs_V.sum()
+    sums_V = probs_V.double().cumsum(-1)
+    middles_V = (torch.cat((torch.zeros(1, dtype=torch.float64), sums_V[:-1])) + sums_V) / 2 / sums_V[-1]
+    wide = (probs_V > 1e-6).nonzero().flatten()  # the others are narrower than the rounding of a sum
+    assert torch.equal(draw(probs_V.expand(len(wide), -1), middles_V[wide]), wide)
+    uniform_N = torch.cat((torch.rand(5_000, dtype=torch.float64), sums_V.clamp(max=1.0), torch.zeros(1).double()))
+    found_N = draw(probs_V.expand(len(uniform_N), -1), uniform_N)
+    assert (probs_V[found_N] > 0).all()
+    assert int(found_N.max()) >= tokens - tokens // 5  # the tail is reached
+    shares_V = torch.bincount(found_N[:5_000], minlength=tokens) / 5_000
+    assert (shares_V.cumsum(0) - probs_V.cumsum(0)).abs().max() < 0.03
 
 
 def test_sampling_follows_the_model() -> None:
