@@ -271,3 +271,17 @@ def test_the_gradient_is_that_of_the_paper(kind: str, cut: list[list[int]]) -> N
     assert max(float(value.abs().max()) for value in expected.values()) > 1e-3
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=2e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2_vl"])
+def test_halved_precision_is_that_of_both_passes(kind: str) -> None:
+    toy = make(kind)
+    sampler, head = toy.sampler(), find_head(toy.model)
+    with torch.autocast("cpu", torch.bfloat16):
+        written = sample(toy, sampler, ROWS)
+        found_NT = sampler.log_probs(toy.model, head, toy.batch(ROWS), written.tokens_NT)
+        rows = sampler.rows(toy.model, head, toy.batch(ROWS), written.tokens_NT)
+    rows.states_BTX.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in toy.model.parameters() if p.grad is not None)
+    assert (found_NT - written.logp_NT).abs().max() < 0.2
+    assert (found_NT - written.logp_NT).abs().mean() < 0.02
