@@ -38,7 +38,7 @@ class PageEncoderConfig(PretrainedConfig):  # type: ignore[misc]
     hidden_size: int = 128
     num_hidden_layers: int = 3
     expansion: int = 2  # of the width inside a block
-    kernel: list[int] | None = None  # height and width of a block's convolution in cells, both odd; None is 3 × 3
+    kernel: list[int] | None = None  # height and width of a block's convolution in cells, both odd; None is 3 by 3
     num_channels: int = 1
     image_size: list[int] | None = None  # height and width of the sheet that it was trained on; it takes any other
     initializer_range: float = 0.02  # of what ends a block, so that a block begins as nearly nothing
