@@ -67,10 +67,11 @@ def best_cells(study: Analysis) -> str:
         top = min(study.cells, key=lambda cell: cell.rank)
         return f"Highest cell: {top.name}; with one seed that says little." if study.cells else ""
     if len(names) == 1:
-        return f"Best cell: {names[0]}; each other cell is behind it, seed by seed."
+        return f"Best cell: {names[0]}; all others are ruled out."
     if len(names) == len(study.cells):
         return f"Best cell: not known, none of the {len(names)} can be ruled out."
-    return f"Best cell: not known, {len(names)} of {len(study.cells)} cannot be told apart: {_listed(_short(names, 'cell'))}."
+    told = _listed(_short(names, "cell"))
+    return f"Best cell: not known, {len(names)} of {len(study.cells)} cannot be told apart: {told}."
 
 
 def pooled_headline(findings: Findings) -> str:
