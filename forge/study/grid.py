@@ -14,7 +14,7 @@ from forge.study.results import Declared, Result
 from forge.study.statistics.combine import COLUMNS, combine
 from forge.study.statistics.testing import FloatArray
 
-RUN_AGAIN = "start the study again, it runs what is missing"
+RUN_AGAIN = "python forge.py study run --config FILE runs what is missing"
 CLOSE = 1e-6
 SHOWN = 4
 

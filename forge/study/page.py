@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
+from itertools import count
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
@@ -25,14 +27,28 @@ body{margin:1rem auto;padding:0 .75rem}h1{font-size:1.35rem}.verdict{font-size:1
 svg{background:#fff;border-radius:4px}}
 """
 
+NO_REQUESTS = "default-src 'none'; style-src 'unsafe-inline'"
+
 
 def page(title: str, body: Sequence[str]) -> str:
     """The whole file."""
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>{text(title)}</title><style>{STYLE}</style></head>\n<body>{chr(10).join(body)}</body></html>\n"
+        f'<meta http-equiv=Content-Security-Policy content="{NO_REQUESTS}">'
+        f"<title>{text(title)}</title><style>{STYLE}</style></head>\n<body>{_own_ids(chr(10).join(body))}</body></html>\n"
     )
+
+
+def _own_ids(body: str) -> str:
+    """Each picture's ids with its number in front: alike in every picture, and a page has each only once."""
+    numbers = count(1)
+
+    def numbered(svg: re.Match[str]) -> str:
+        own = f"f{next(numbers)}_"
+        return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}", svg[0])
+
+    return re.sub(r"<svg .*?</svg>", numbered, body, flags=re.DOTALL)
 
 
 def text(value: object) -> str:
