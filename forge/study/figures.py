@@ -175,7 +175,7 @@ def cell_map(study: Analysis) -> str:
             axis.text(x, y, told, ha="center", va="center", color=ink, fontsize=7.5 if extra else 9)
         across = names[-1] if study.grid.full else names[1]
         axis.set(xlim=(-0.52, len(columns) - 0.48), ylim=(len(rows) - 0.48, -0.52), xlabel=across)
-        axis.set_xticks(range(len(columns)), [_wrapped(level, 30 // len(columns)) for level in columns])
+        axis.set_xticks(range(len(columns)), [_wrapped(level, max(10, 30 // len(columns))) for level in columns])
         axis.set_yticks(range(len(rows)), rows)
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)

@@ -122,7 +122,12 @@ def _effects(study: Analysis) -> list[str]:
 
 def _interplay(study: Analysis) -> list[str]:
     if not study.grid.full:
-        return [paragraph("In this design main effects hide interactions, so it says nothing of them.", "note")]
+        return [
+            paragraph(
+                "In this design main effects hide interactions, so it cannot say whether one part depends on another.",
+                "note",
+            )
+        ]
     drawings = figures.interactions(study)
     if not drawings:
         return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -280,3 +282,10 @@ def test_levels_are_read_by_name_not_by_place():
     ]
     assert list(results[25].cell) == ["response", "attention", "feature"]
     assert _one(CLASSIFICATION, results).effects == _one(CLASSIFICATION, results_of(CLASSIFICATION)).effects
+
+
+def test_the_analysis_and_its_report_import_no_torch():
+    heavy = {"torch", "transformers", "datasets", "scipy", "matplotlib"}
+    code = f"import sys, forge.study.report; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

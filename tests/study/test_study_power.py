@@ -35,8 +35,8 @@ def test_of_studies_of_nothing_few_find_something(seeds):
 
 
 def _with_interaction_of_seed(rng, seeds=5):
-    """Studies in which one factor helps in some seeds and harms in others, by 1 point or so, and nothing on average."""
-    turns = rng.standard_normal((STUDIES, 1, seeds)) * 8 * WEIGHTS_EC[0][None, :, None] / 2
+    """Studies in which one factor helps in some seeds and harms in others, by 2 points or so, on average by none."""
+    turns = 2.0 * rng.standard_normal((STUDIES, 1, seeds)) * 2 * WEIGHTS_EC[0][None, :, None]
     return _outcomes(rng, seeds=seeds) + turns
 
 
@@ -58,7 +58,7 @@ def test_an_effect_of_the_size_that_is_stated_is_found_four_times_out_of_five(se
     rng = np.random.default_rng(seeds)
     stated = detectable(SIGMA * np.sqrt(0.5), seeds, 7)
     for size, alone in ((stated.alone, True), (stated.corrected, False)):
-        outcomes = _outcomes(rng, seeds=seeds) + 4 * size * WEIGHTS_EC[1][None, :, None] / 2
+        outcomes = _outcomes(rng, seeds=seeds) + 2 * size * WEIGHTS_EC[1][None, :, None]
         tests = t_tests(np.einsum("ec,kcs->kes", WEIGHTS_EC, outcomes))
         assert tests.estimate[:, 1].mean() == pytest.approx(size, abs=0.1)
         found = tests.p[:, 1] <= (0.05 if alone else 0.05 / 7)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from forge.study.contrasts import contrasts, full_grid, is_orthogonal, three_factor_array
 from forge.study.statistics.anova import anova, residual_deviation
@@ -17,6 +16,7 @@ from forge.study.statistics.power import detectable_shift, power_of
 from forge.study.statistics.ranks import mean_ranks, nemenyi_difference, nemenyi_q
 from forge.study.statistics.testing import holm, holm_levels, t_tests
 
+UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 ABC = dict.fromkeys("ABC", ("off", "on"))
 ETCH = [[550, 604], [1037, 1052], [633, 601], [1075, 1063], [669, 650], [749, 868], [642, 635], [729, 860]]
 """Montgomery's plasma etch experiment, cells in the order of `full_grid` (C changes fastest)."""
@@ -158,8 +158,10 @@ def test_against_statsmodels():
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
-@given(arrays(float, st.integers(1, 12), elements=st.floats(0, 1)))
-def test_holm_never_lowers_keeps_the_order_and_agrees_with_its_levels(p):
+@UNHURRIED
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_never_lowers_keeps_the_order_and_agrees_with_its_levels(values):
+    p = np.array(values)
     adjusted = holm(p)
     assert (adjusted >= p).all()
     assert (adjusted <= 1).all()
@@ -174,6 +176,7 @@ def test_holm_never_lowers_keeps_the_order_and_agrees_with_its_levels(p):
 SIZES = st.integers(1, 5)
 
 
+@UNHURRIED
 @given(SIZES, st.integers(2, 6), st.integers(0, 2**31))
 def test_effects_are_orthogonal_and_add_up_to_the_cells(factors, seeds, luck):
     named = {f"f{at}": ("off", "on") for at in range(factors)}
@@ -189,6 +192,7 @@ def test_effects_are_orthogonal_and_add_up_to_the_cells(factors, seeds, luck):
     assert mean_square.mean() == pytest.approx(residual_deviation(outcome_CS)[0] ** 2 * 4 / 2**factors)
 
 
+@UNHURRIED
 @given(st.integers(0, 2**31), st.floats(-50, 50), st.floats(0.1, 10))
 def test_what_a_seed_does_to_all_cells_changes_nothing(luck, shift, scale):
     rng = np.random.default_rng(luck)
