@@ -10,7 +10,7 @@ from forge.study.wording import number
 
 def methods(findings: Findings) -> list[str]:
     """Paragraphs."""
-    paragraphs = [_design(study) for study in findings.studies]
+    paragraphs = [_design(study, findings.label(study)) for study in findings.studies]
     if any(study.sigma is not None for study in findings.studies):
         paragraphs += [_tests(findings), *_noise(findings)]
     if any(study.sigma is None for study in findings.studies):
@@ -27,12 +27,12 @@ def methods(findings: Findings) -> list[str]:
     return paragraphs
 
 
-def _design(study: Analysis) -> str:
+def _design(study: Analysis, label: str) -> str:
     declared = study.declared
     levels = "; ".join(f"{factor}: {', '.join(names)}" for factor, names in declared.factors.items())
     what = "all combinations" if study.grid.full else "an orthogonal array, whose main effects hide interactions"
     return (
-        f"{declared.task}: {len(study.cells)} cells ({what}) of {levels}; seeds {', '.join(map(str, declared.seeds))}, "
+        f"{label}: {len(study.cells)} cells ({what}) of {levels}; seeds {', '.join(map(str, declared.seeds))}, "
         f"the same in every cell. Said before running: outcome {declared.outcome}, smallest effect worth knowing "
         f"{number(declared, declared.smallest_effect)} {declared.unit}."
     )
@@ -53,7 +53,7 @@ def _tests(findings: Findings) -> str:
 
 
 def _noise(findings: Findings) -> list[str]:
-    told = [_noise_of(study) for study in findings.studies if study.sigma is not None]
+    told = [_noise_of(study, findings.label(study)) for study in findings.studies if study.sigma is not None]
     if any(study.grid.examples_CSNK is not None for study in findings.studies):
         told.append(
             f"Intervals for other seeds and examples: {REPETITIONS:,} repetitions draw both at once, the same for all "
@@ -63,9 +63,9 @@ def _noise(findings: Findings) -> list[str]:
     return told
 
 
-def _noise_of(study: Analysis) -> str:
+def _noise_of(study: Analysis, label: str) -> str:
     declared, cells = study.declared, len(study.cells)
-    words = f"{declared.task}: σ of one run, after cell and seed, is {number(declared, study.sigma)} {declared.unit}."
+    words = f"{label}: σ of one run, after cell and seed, is {number(declared, study.sigma)} {declared.unit}."
     if study.plan:
         words += (
             f" The deviation of one seed's effect is below {number(declared, study.plan.deviation_limit)} with a "

@@ -47,7 +47,7 @@ def render(findings: Findings) -> str:
         body.append(paragraph(f"{wording.outlook(study)} {wording.best_cells(study)}"))
     body += _over_tasks(findings)
     for study in findings.studies:
-        body += _study(study, len(findings.studies) > 1)
+        body += _study(study, findings.label(study) if len(findings.studies) > 1 else "")
     body += [heading("How these numbers were made", 2), *(paragraph(words) for words in methods(findings))]
     return page(f"Study {', '.join(names)}", body)
 
@@ -76,7 +76,7 @@ def _order(declared: Declared, result: Result) -> tuple[str, list[int], int]:
 def _over_tasks(findings: Findings) -> list[str]:
     if not findings.pooled:
         return []
-    tasks = [f"{study.declared.task} ({study.declared.outcome})" for study in findings.studies]
+    tasks = [f"{findings.label(study)} ({study.declared.outcome})" for study in findings.studies]
     note = (
         "Gains in units of σ, the noise of one run of that task; right of 0 is better whatever the outcome. "
         "The diamond is their mean, filled if chance is an unlikely cause."
@@ -87,10 +87,11 @@ def _over_tasks(findings: Findings) -> list[str]:
     return shown + ([folded("Mean ranks of cells over tasks", ranks)] if ranks else [])
 
 
-def _study(study: Analysis, several: bool) -> list[str]:
+def _study(study: Analysis, label: str) -> list[str]:
     declared = study.declared
-    title = f"{declared.task}: {declared.outcome}" if several else f"{declared.outcome} on {declared.task}"
-    title = title[:1].upper() + title[1:]
+    title = f"{label}: {declared.outcome}" if label else f"{declared.outcome} on {declared.task}"
+    if not label.startswith(declared.name):
+        title = title[:1].upper() + title[1:]
     return [heading(title, 2), *_effects(study), *_interplay(study), *_cells(study), *_controls(study), *_rest(study)]
 
 

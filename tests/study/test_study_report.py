@@ -145,6 +145,25 @@ def test_every_number_is_in_the_json(written):
     assert f"+{attention['estimate']:.2f} points" in page
 
 
+def test_studies_of_one_task_are_told_apart_by_name(studies, tmp_path):
+    declared, results = studies[0]
+    write_report([(declared, results), (replace(declared, name="far again"), results)], tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>far: accuracy</h2>" in page
+    assert "<h2>far again: accuracy</h2>" in page
+    assert "far again: On classification" in page
+    assert "far again (accuracy)" in page
+
+
+def test_a_figure_that_is_no_number_is_left_out(studies, tmp_path):
+    declared, results = studies[0]
+    broken = replace(results[3], measures=results[3].measures | {"agreement": float("nan")})
+    write_report([(declared, [*results[:3], broken, *results[4:]])], tmp_path)
+    assert json.loads((tmp_path / "effects.json").read_text())["studies"][0]["secondary"] == []
+    assert "agreement" not in (tmp_path / "report.html").read_text()
+    assert "agreement" in (tmp_path / "results.csv").read_text()
+
+
 def test_an_incomplete_study_writes_nothing(studies, tmp_path):
     declared, results = studies[0]
     with pytest.raises(UserError, match="lacks 1 of 50 runs"):
