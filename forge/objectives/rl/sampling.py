@@ -24,7 +24,7 @@ from forge.objectives.rl.samples import decoder_inputs, sampled_mask
 from forge.objectives.rows import WholeRows, rows_of, valid_positions
 from forge.tasks.base import Batch
 
-INPUTS = ("input_ids", "attention_mask")  # of a batch, what the encoder reads
+TEXTS, IMAGES = ("input_ids", "attention_mask"), ("pixel_values",)  # of a batch, what an encoder reads
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Written:
 
 @dataclass(frozen=True)
 class EncoderDecoder:
-    """How texts are sampled from Marian, T5, BART and their kin.
+    """How texts are sampled from Marian, T5, BART and their kin, and from vision-encoder-decoders.
 
-    What else samples (a decoder alone after its prompt, a page's reader) needs the same two methods and `mask`.
+    What else samples (a decoder alone after its prompt) needs the same two methods and `mask`.
     """
 
     rules: Rules
@@ -49,6 +49,7 @@ class EncoderDecoder:
     padding: int
     samples: int  # of each prompt
     longest: int  # tokens of a sample
+    inputs: tuple[str, ...] = TEXTS  # IMAGES of a vision-encoder-decoder
 
     @torch.no_grad()
     def sample(self, model: Any, batch: Batch, uniform_NT: Tensor) -> Written:
@@ -57,7 +58,7 @@ class EncoderDecoder:
         `uniform_NT` are numbers from 0 to below 1, one for each token that may be drawn.
         """
         rows, count = self._read(model, batch), len(uniform_NT)
-        device = batch["input_ids"].device
+        device = batch[self.inputs[0]].device
         uniform_NT = uniform_NT.to(device)
         tokens_NT = torch.full((count, self.longest), self.padding, device=device)
         logp_NT = torch.zeros(tokens_NT.shape, device=device)
@@ -95,9 +96,12 @@ class EncoderDecoder:
 
     def rows(self, model: nn.Module, head: Head | None, batch: Batch, tokens_NT: Tensor) -> WholeRows:
         """What the model says of each token of the samples, given those before it; differentiable."""
-        inputs = {name: batch[name].repeat_interleave(self.samples, 0) for name in INPUTS}
+        is_text = self.inputs == TEXTS  # whose mask the decoder looks at too, a row for each of its own
+        inputs = {name: batch[name] for name in self.inputs}
+        if is_text:
+            inputs = {name: value.repeat_interleave(self.samples, 0) for name, value in inputs.items()}
         inputs["decoder_input_ids"] = decoder_inputs(tokens_NT, self.start)
-        with encoded_once(model, self.samples):
+        with encoded_once(model, self.samples, repeated=is_text):
             return rows_of(model, inputs, head)
 
     @torch.no_grad()
@@ -106,10 +110,12 @@ class EncoderDecoder:
         return log_probs_of(self.rows(model, head, batch, tokens_NT), tokens_NT, self.mask(tokens_NT)[0], self.rules)
 
     def _read(self, model: Any, batch: Batch) -> DecoderRows:
-        read = model.get_encoder()(**{name: batch[name] for name in INPUTS}, return_dict=True)
+        read = model.get_encoder()(**{name: batch[name] for name in self.inputs}, return_dict=True)
         read.last_hidden_state = read.last_hidden_state.repeat_interleave(self.samples, 0)
         memory = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        mask = batch["attention_mask"].repeat_interleave(self.samples, 0)
+        mask = torch.ones(read.last_hidden_state.shape[:2], dtype=torch.long, device=read.last_hidden_state.device)
+        if "attention_mask" in self.inputs:
+            mask = batch["attention_mask"].repeat_interleave(self.samples, 0)
         return DecoderRows(model, [], 1, {"past_key_values": memory, "encoder_outputs": read, "attention_mask": mask})
 
 
