@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from transformers import PretrainedConfig, PreTrainedModel
 
-from forge.building.base import Built, Site, whole_head
+from forge.building.asked import page_prompts
+from forge.building.base import Built, Sampling, Site, whole_head
 from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
@@ -21,6 +22,7 @@ from forge.models.generate import Decoding, write
 from forge.models.image_text import encoder_places, load_image_text, settle_ends
 from forge.models.processor import load_processor, processor_files
 from forge.models.seq2seq import start_token
+from forge.objectives.rl.sampling import IMAGES
 from forge.tasks.base import TaskData
 from forge.tasks.ocr.chat import chat_of
 from forge.tasks.ocr.prompted import Prompted, image_tokens
@@ -39,9 +41,10 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
     def again(task: OcrTask) -> TaskData:
         return encode_splits(task, splits, site)
 
+    data = again(task)
     return Built(
         task,
-        again(task),
+        data,
         model,
         processor_files(site.source, site.wanted, processor),
         {},
@@ -49,7 +52,22 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
         whole_head(site, model),
         [_header(settings, task.form)],
         list(splits.notices),
+        sampling=_sampling(site, model, task, data, config),
     )
+
+
+def _sampling(
+    site: Site, model: PreTrainedModel, task: OcrTask, data: TaskData, config: PretrainedConfig
+) -> Sampling | None:
+    """How texts about a page are sampled; of a decoder that goes on from a prompt they are not yet."""
+    if not isinstance(task.form, Seen) or data.train is None:
+        return None
+    settings, most = site.settings, getattr(model.config.decoder, "max_position_embeddings", None) or task.form.most
+
+    def again() -> PreTrainedModel:
+        return load_image_text(site.found.model, settings.model, config, settings.seed)
+
+    return Sampling(task.form.start, None, task.form.most, most, again, page_prompts(data.train), IMAGES)
 
 
 def load_page_model(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import gather_object
-from datasets import Dataset
 
 from forge.building.base import Built, Sampling, Site
 from forge.config.schema import RL
@@ -20,20 +19,18 @@ from forge.models.generate import end_tokens
 from forge.models.head import find_head
 from forge.models.identity import weights_sha256
 from forge.models.lora import scales
-from forge.objectives.rl.judge import Asked, Judge
+from forge.objectives.rl.judge import Judge
 from forge.objectives.rl.objective import GRPO
 from forge.objectives.rl.reference import Reference
 from forge.objectives.rl.rolling import Roller
 from forge.objectives.rl.rules import rules_of
 from forge.objectives.rl.sampling import EncoderDecoder
-from forge.tasks.rewards.base import Need, Reward
+from forge.tasks.rewards.base import Reward
 from forge.tasks.rewards.plugin import Plugin, load_plugin
 from forge.tasks.rewards.score import Gate
 from forge.tasks.rewards.table import Setting, check_weights, make_reward
 from forge.tasks.written import WritingTask
 from forge.train.shards import is_sharding
-
-LEARNED_LINES = 200_000  # training targets, at most, from which a reward learns
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,10 @@ def reinforce(site: Site, built: Built) -> Reinforced:
         rules_of(model, chosen.temperature, first=sampling.first),
         frozenset(end_tokens(model)),
         sampling.start,
-        int(model.config.pad_token_id or 0),
+        int(model.generation_config.pad_token_id or 0),
         chosen.samples,
         _longest(site, chosen, sampling),
+        sampling.inputs,
     )
     many = site.accelerator.num_processes > 1
     roller = Roller(
@@ -101,34 +99,19 @@ def _reference(site: Site, built: Built, sampling: Sampling) -> Reference:
 
 
 def _judge(site: Site, built: Built, chosen: RL) -> tuple[Judge, list[Plugin]]:
-    train, task = built.data.train, built.task
-    assert train is not None
+    task = built.task
+    assert built.sampling
     assert isinstance(task, WritingTask)
-    columns: dict[Need, str] = {"source": "source", "reference": "target"}
-    has = {need: column in train.column_names for need, column in columns.items()}
-    languages = built.facts.get("languages", [None, None])
+    prompts = built.sampling.prompts
     setting = Setting(
-        "translation",
-        [name for name, there in has.items() if there],
-        languages[1],
-        lambda: train["target"][:LEARNED_LINES] if has["reference"] else [],
-        lambda name: _language_model(site, name),
+        prompts.task, prompts.has, prompts.language, prompts.lines, lambda name: _language_model(site, name)
     )
     made = _Maker(site, setting)
     parts = {name: made.reward("rewards", name, one) for name, one in chosen.rewards.items()}
     weights = {name: one.weight for name, one in chosen.rewards.items()}
     check_weights(weights)
     gates = {name: Gate(made.reward("gates", name, one), one.least) for name, one in chosen.gates.items()}
-    return Judge(parts, weights, gates, task.texts, _asker(train)), made.plugins
-
-
-def _asker(train: Dataset) -> Any:
-    def ask(rows: Sequence[int]) -> list[Asked]:
-        found: Mapping[str, list[str]] = train[list(rows)]
-        nothing = [None] * len(rows)
-        return [Asked(*pair) for pair in zip(found["source"], found.get("target", nothing), strict=True)]
-
-    return ask
+    return Judge(parts, weights, gates, task.texts, prompts.ask), made.plugins
 
 
 class _Maker:
