@@ -90,10 +90,8 @@ def test_each_task_has_its_rewards(tmp_path: Path) -> None:
 
     for task in RL_TASKS:
         assert rewards_of(task) == [name for name, entry in REWARDS.items() if task in entry.kind.tasks]
-    for section in (
-        {"rewards": {"not_copied": {}}},
-        {"rewards": {"teds": {}}, "gates": {"not_copied": {"least": 0.5}}},
-    ):
+    gate = {"rewards": {"teds": {}}, "gates": {"not_copied": {"least": 0.5}}}
+    for section in ({"rewards": {"not_copied": {}}}, gate):
         said = refused(pages(tmp_path, section))
         where = "rl.gates" if "gates" in section else "rl.rewards"
         assert f"{where}: not_copied is not for task: ocr; take one of length, language, repetition" in said

@@ -275,7 +275,7 @@ def test_a_teacher_beside_rewards_weighs_alpha(start: Path, better: Path, tmp_pa
     [
         (
             {"rewards": {"unit_tests": {}}},
-            "rl.rewards: unit_tests is not for task: translation; take one of sentence_bleu",
+            "rl.rewards: unit_tests is not for task: translation; take one of",
         ),
         ({"gates": {"teds": {"least": 0.5}}}, "rl.gates: teds is not for task: translation; take one of sentence_bleu"),
         ({"rewards": {"length": {"options": {"leest": 1.0}}}}, "reward length: "),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import AskAt, fingerprint, forge, merged, metrics, only_run, write_config
+from support import AskAt, fingerprint, forge, metrics, only_run, write_config
 from toy_reading import draw, reading_rl, train_reading_start
 from toy_vision_models import ENCODER_DECODERS, make
 from transformers import AutoModelForImageTextToText
