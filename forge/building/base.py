@@ -14,7 +14,6 @@ from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.models.head import Head, find_head
 from forge.objectives.auxiliary import Auxiliary
-from forge.objectives.rl.sampling import TEXTS
 from forge.preflight import Preflight
 from forge.tasks.base import Task, TaskData
 from forge.train.shards import is_sharding
@@ -46,7 +45,6 @@ class Sampling:
     most: int  # that it can write
     again: Callable[[], PreTrainedModel]  # the model that the run began with, loaded once more
     prompts: Prompts
-    inputs: tuple[str, ...] = TEXTS  # of a batch, what its encoder reads
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from forge.models.load import load_tokenizer, tokenizer_files
 from forge.models.seq2seq import start_token
 from forge.objectives.auxiliary import Auxiliary
 from forge.objectives.glyphs import CellCharacters, GuidedAttention, make_cell_head
-from forge.objectives.rl.sampling import IMAGES
 from forge.tasks.base import TaskData
 from forge.tasks.ocr.characters import character_tokenizer
 from forge.tasks.ocr.glyphs import Grid
@@ -75,7 +74,6 @@ def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | Non
         asked.config.decoder.max_position_embeddings,
         partial(load_sheet_reader, site.found.model, settings.model, tokenizer, settings.seed, most, sheet),
         page_prompts(data.train),
-        IMAGES,
     )
     return Built(
         task,

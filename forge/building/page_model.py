@@ -22,7 +22,6 @@ from forge.models.generate import Decoding, write
 from forge.models.image_text import encoder_places, load_image_text, settle_ends
 from forge.models.processor import load_processor, processor_files
 from forge.models.seq2seq import start_token
-from forge.objectives.rl.sampling import IMAGES
 from forge.tasks.base import TaskData
 from forge.tasks.ocr.chat import chat_of
 from forge.tasks.ocr.prompted import Prompted, image_tokens
@@ -67,7 +66,7 @@ def _sampling(
     def again() -> PreTrainedModel:
         return load_image_text(site.found.model, settings.model, config, settings.seed)
 
-    return Sampling(task.form.start, None, task.form.most, most, again, page_prompts(data.train), IMAGES)
+    return Sampling(task.form.start, None, task.form.most, most, again, page_prompts(data.train))
 
 
 def load_page_model(

@@ -63,7 +63,6 @@ def reinforce(site: Site, built: Built) -> Reinforced:
         int(model.generation_config.pad_token_id or 0),
         chosen.samples,
         _longest(site, chosen, sampling),
-        sampling.inputs,
     )
     many = site.accelerator.num_processes > 1
     roller = Roller(

@@ -14,13 +14,15 @@ from forge.models.head import find_head
 from forge.models.image_text import settle_ends
 from forge.models.reader import Characters, build_reader
 from forge.models.seq2seq import start_token
+from forge.objectives.rl.drawing import uniforms
 from forge.objectives.rl.logprobs import sampled_log_probs, tokens_of
 from forge.objectives.rl.rules import rules_of
 from forge.objectives.rl.samples import decoder_inputs
-from forge.objectives.rl.sampling import IMAGES, EncoderDecoder, uniforms
+from forge.objectives.rl.sampling import EncoderDecoder
 
 SAMPLES, LONGEST, PAGES = 3, 9, 3
 SHAPES = {"reader": (1, 32, 64), "donut": (3, 64, 96), "trocr": (3, 32, 64)}
+PLACES = {"reader": 16, "donut": 96, "trocr": 33}
 
 
 def make(name: str) -> Any:
@@ -40,14 +42,13 @@ def sampler_of(model: Any, temperature: float = 1.0) -> EncoderDecoder:
     """Several tokens end a text, else a model that has learnt nothing comes to no end."""
     ends = frozenset(end_tokens(model)) | {*range(7, 14)}
     padding = model.generation_config.pad_token_id
-    return EncoderDecoder(
-        rules_of(model, temperature), ends, start_token(model), padding, SAMPLES, LONGEST, inputs=IMAGES
-    )
+    return EncoderDecoder(rules_of(model, temperature), ends, start_token(model), padding, SAMPLES, LONGEST)
 
 
 def pages(name: str) -> dict[str, Tensor]:
-    """No mask: an encoder of images sees all of its places."""
-    return {"pixel_values": torch.rand(PAGES, *SHAPES[name], generator=torch.Generator().manual_seed(1))}
+    """The mask is of what the encoder makes of a page, all of which is read."""
+    drawn = torch.rand(PAGES, *SHAPES[name], generator=torch.Generator().manual_seed(1))
+    return {"pixel_values": drawn, "attention_mask": torch.ones(PAGES, PLACES[name], dtype=torch.long)}
 
 
 @pytest.mark.parametrize("name", SHAPES)
