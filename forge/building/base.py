@@ -39,7 +39,7 @@ class Site:
 class Sampling:
     """How texts are sampled from a model, for a run that learns from rewards."""
 
-    start: int  # the token that its decoder reads first
+    start: int | None  # the token that its decoder reads first; None of a decoder that goes on from a prompt
     first: int | None  # the token that every text begins with: the language, in models of many
     longest: int  # tokens of a text, unless the run says
     most: int  # that it can write

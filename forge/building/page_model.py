@@ -55,18 +55,15 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
     )
 
 
-def _sampling(
-    site: Site, model: PreTrainedModel, task: OcrTask, data: TaskData, config: PretrainedConfig
-) -> Sampling | None:
-    """How texts about a page are sampled; of a decoder that goes on from a prompt they are not yet."""
-    if not isinstance(task.form, Seen) or data.train is None:
-        return None
-    settings, most = site.settings, getattr(model.config.decoder, "max_position_embeddings", None) or task.form.most
-
-    def again() -> PreTrainedModel:
-        return load_image_text(site.found.model, settings.model, config, settings.seed)
-
-    return Sampling(task.form.start, None, task.form.most, most, again, page_prompts(data.train))
+def _sampling(site: Site, model: PreTrainedModel, task: OcrTask, data: TaskData, config: PretrainedConfig) -> Sampling:
+    """How texts about a page are sampled."""
+    assert isinstance(task.form, Seen | Prompted)
+    assert data.train is not None
+    decoder, settings = model.config.get_text_config(decoder=True), site.settings
+    most = getattr(decoder, "max_position_embeddings", None) or task.form.most
+    start = task.form.start if isinstance(task.form, Seen) else None
+    again = partial(load_image_text, site.found.model, settings.model, config, settings.seed)
+    return Sampling(start, None, task.form.most, most, again, page_prompts(data.train))
 
 
 def load_page_model(

@@ -19,11 +19,13 @@ from forge.models.generate import end_tokens
 from forge.models.head import find_head
 from forge.models.identity import weights_sha256
 from forge.models.lora import scales
+from forge.objectives.rl.decoder_only import DecoderOnly
 from forge.objectives.rl.judge import Judge
 from forge.objectives.rl.objective import GRPO
 from forge.objectives.rl.reference import Reference
 from forge.objectives.rl.rolling import Roller
 from forge.objectives.rl.rules import rules_of
+from forge.objectives.rl.sampler import Sampler
 from forge.objectives.rl.sampling import EncoderDecoder
 from forge.tasks.rewards.base import Reward
 from forge.tasks.rewards.plugin import Plugin, load_plugin
@@ -56,14 +58,7 @@ def reinforce(site: Site, built: Built) -> Reinforced:
         raise UserError("rl: a compiled model cannot read a prompt once for all samples yet; take train.compile out")
     judge, plugins = _judge(site, built, chosen)
     sampling = built.sampling
-    sampler = EncoderDecoder(
-        rules_of(model, chosen.temperature, first=sampling.first),
-        frozenset(end_tokens(model)),
-        sampling.start,
-        int(model.generation_config.pad_token_id or 0),
-        chosen.samples,
-        _longest(site, chosen, sampling),
-    )
+    sampler = _sampler(site, model, chosen, sampling)
     many = site.accelerator.num_processes > 1
     roller = Roller(
         chosen,
@@ -78,6 +73,14 @@ def reinforce(site: Site, built: Built) -> Reinforced:
     if roller.reference and roller.reference.frozen is not None and site.found.model.source in {"path", "hub"}:
         fingerprints["reference"] = weights_sha256(Path(site.found.model.location))
     return Reinforced(GRPO(roller, settings.alpha), _header(site, chosen, sampler.longest, plugins), fingerprints)
+
+
+def _sampler(site: Site, model: Any, chosen: RL, sampling: Sampling) -> Sampler:
+    rules, ends = rules_of(model, chosen.temperature, first=sampling.first), frozenset(end_tokens(model))
+    padding, longest = int(model.generation_config.pad_token_id or 0), _longest(site, chosen, sampling)
+    if sampling.start is None:
+        return DecoderOnly(rules, ends, padding, chosen.samples, longest)
+    return EncoderDecoder(rules, ends, sampling.start, padding, chosen.samples, longest)
 
 
 def _longest(site: Site, chosen: RL, sampling: Sampling) -> int:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from support import AskAt, fingerprint, forge, metrics, only_run, write_config
 from toy_reading import draw, reading_rl, train_reading_start
-from toy_vision_models import ENCODER_DECODERS, make
+from toy_vision_models import ALL, make
 from transformers import AutoModelForImageTextToText
 
 from forge.tasks.metrics.ocr.checks.derive import derived_checks
@@ -115,7 +115,7 @@ def test_any_cut_of_a_step_is_the_same_step(start: Path, tmp_path: Path) -> None
         assert its == pytest.approx(mine, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ENCODER_DECODERS)
+@pytest.mark.parametrize("kind", ALL)
 def test_a_model_of_the_hub_learns_stops_and_goes_on(tmp_path: Path, kind: str) -> None:
     change = of_the_hub(make(kind, tmp_path / kind))
     calm = trained(tmp_path / "calm", change)
