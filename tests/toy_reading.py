@@ -31,10 +31,15 @@ def write_pages(folder: Path, first: int, count: int) -> Path:
     for number in range(first, first + count):
         pixels, text = draw(number)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        rows.append({"page": f"{folder.name}/{number}.png", "markdown": text})
+        rows.append({"page": f"{folder.name}/{number}.png", "markdown": text, "tests": own_tests(number, text)})
     path = folder.with_suffix(".jsonl")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def own_tests(number: int, text: str) -> list[dict[str, str]]:
+    """Those of every second page; the others bring none."""
+    return [{"type": "present", "text": text[:2]}, {"type": "absent", "text": "hhh"}] if number % 2 else []
 
 
 def settings(data: Path, **train: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from forge.objectives.rl.judge import Asked
 from forge.tasks.metrics.ocr.checks.derive import derived_checks
+from forge.tasks.ocr.page_tests import checks_in
 from forge.tasks.ocr.pictures import markdown_of
 from forge.tasks.rewards.base import Need, TaskName
 
@@ -47,7 +48,7 @@ def translation_prompts(train: Dataset, language: str | None) -> Prompts:
 
 def page_prompts(train: Dataset) -> Prompts:
     """A page by its name, its Markdown, and checks: the page's own, or made of its Markdown."""
-    known = train.select_columns([name for name in ("page", "markdown") if name in train.column_names])
+    known = train.select_columns([name for name in ("page", "markdown", "tests") if name in train.column_names])
 
     def ask(rows: Sequence[int]) -> list[Asked]:
         return [_asked_of(row) for row in known.__getitems__(list(rows))]
@@ -60,6 +61,11 @@ def page_prompts(train: Dataset) -> Prompts:
     return Prompts("ocr", frozenset({"reference", "checks"}), ask, lines)
 
 
+def tested_pages(train: Dataset) -> int:
+    """How many pages bring checks of their own."""
+    return sum(map(bool, train["tests"])) if "tests" in train.column_names else 0
+
+
 def _asked_of(row: Mapping[str, Any]) -> Asked:
-    markdown = markdown_of(row)
-    return Asked(None, markdown, str(row["page"]), derived_checks(markdown))
+    markdown, own = markdown_of(row), checks_in(row.get("tests") or "")
+    return Asked(None, markdown, str(row["page"]), own or derived_checks(markdown))

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import gather_object
+from datasets import Dataset
 
+from forge.building.asked import tested_pages
 from forge.building.base import Built, Sampling, Site
 from forge.config.schema import RL
 from forge.config.schema.rl import Gate as GateSettings
@@ -57,7 +59,8 @@ def reinforce(site: Site, built: Built) -> Reinforced:
     if settings.train.compile:
         raise UserError("rl: a compiled model cannot read a prompt once for all samples yet; take train.compile out")
     judge, plugins = _judge(site, built, chosen)
-    sampling = built.sampling
+    sampling, train = built.sampling, built.data.train
+    assert train is not None
     sampler = _sampler(site, model, chosen, sampling)
     many = site.accelerator.num_processes > 1
     roller = Roller(
@@ -72,7 +75,9 @@ def reinforce(site: Site, built: Built) -> Reinforced:
     fingerprints = {f"plugin.{plugin.path.name}:{plugin.function}": plugin.sha256 for plugin in plugins}
     if roller.reference and roller.reference.frozen is not None and site.found.model.source in {"path", "hub"}:
         fingerprints["reference"] = weights_sha256(Path(site.found.model.location))
-    return Reinforced(GRPO(roller, settings.alpha), _header(site, chosen, sampler.longest, plugins), fingerprints)
+    return Reinforced(
+        GRPO(roller, settings.alpha), _header(site, train, chosen, sampler.longest, plugins), fingerprints
+    )
 
 
 def _sampler(site: Site, model: Any, chosen: RL, sampling: Sampling) -> Sampler:
@@ -150,7 +155,15 @@ def _language_model(site: Site, name: str) -> tuple[Any, Any]:
     )
 
 
-def _header(site: Site, chosen: RL, longest: int, plugins: Sequence[Plugin]) -> list[str]:
+def _tests(train: Dataset) -> str:
+    own = tested_pages(train)
+    if not own:
+        return "unit tests: made of the Markdown of each page"
+    rest = ", those of the others are made of their Markdown" if own < len(train) else ""
+    return f"unit tests: {own:,} of {len(train):,} pages have their own{rest}"
+
+
+def _header(site: Site, train_data: Dataset, chosen: RL, longest: int, plugins: Sequence[Plugin]) -> list[str]:
     train = site.settings.train
     prompts = f"prompts of {train.batch_tokens:,} tokens" if train.batch_tokens else f"{train.batch_size} prompts"
     parts = ", ".join(f"{name} × {one.weight:g}" for name, one in chosen.rewards.items()) or "none, the teacher alone"
@@ -159,5 +172,6 @@ def _header(site: Site, chosen: RL, longest: int, plugins: Sequence[Plugin]) -> 
         f"rollout: {prompts} × {chosen.samples} samples of at most {longest} tokens at temperature "
         f"{chosen.temperature:g}, {chosen.updates} step(s) on each; loss {chosen.loss}, normaliser {chosen.normaliser}",
         f"rewards: {parts}" + (f"; gates: {gates}" if gates else ""),
+        *([_tests(train_data)] if {"unit_tests"} & {*chosen.rewards, *chosen.gates} else []),
         *(f"rewards: this run executes code of yours: {plugin}" for plugin in plugins),
     ]

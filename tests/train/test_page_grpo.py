@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import AskAt, fingerprint, forge, metrics, only_run, write_config
-from toy_reading import draw, reading_rl, train_reading_start
+from toy_reading import draw, own_tests, reading_rl, train_reading_start
 from toy_vision_models import ALL, make
 from transformers import AutoModelForImageTextToText
 
 from forge.tasks.metrics.ocr.checks.derive import derived_checks
+from forge.tasks.ocr.page_tests import checks_in
 from forge.tasks.rewards.base import Sample
 from forge.tasks.rewards.form import Length
 from forge.tasks.rewards.pages import EditSimilarity, UnitTests
@@ -70,15 +71,19 @@ def test_the_reward_rises_and_every_sample_is_written_down(start: Path, tmp_path
         number = int(Path(record["page"]).stem)
         assert record["reference"] == draw(number)[1]
         assert "prompt" not in record
+        own = own_tests(number, record["reference"])
         for one in record["samples"]:
-            sample = Sample(one["text"], None, record["reference"], checks=derived_checks(record["reference"]))
+            checks = checks_in(json.dumps(own)) if own else derived_checks(record["reference"])
+            sample = Sample(one["text"], None, record["reference"], checks=checks)
             parts = {"length": length.one(sample), "edit_similarity": similarity.one(sample)}
             assert one["parts"] == pytest.approx(parts | {"unit_tests": tests.one(sample)})
             assert one["reward"] == pytest.approx(mean(parts.values()))
     report = (run / "report.html").read_text()
     assert "<h2>Rewards</h2>" in report
     assert f"<td>{found[0]['page'].split('/')[0]}/" in report
-    assert "mode: rl, because rl is set (" in (run / "output.log").read_text()
+    log = (run / "output.log").read_text()
+    assert "mode: rl, because rl is set (" in log
+    assert "unit tests: 80 of 160 pages have their own, those of the others are made of their Markdown" in log
 
 
 def test_a_reference_is_kept_and_a_constant_teaches_nothing(start: Path, tmp_path: Path) -> None:
