@@ -149,12 +149,38 @@ def of_the_hub(model: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def test_a_teacher_alone_is_heard_along_the_samples(start: Path, tmp_path: Path) -> None:
+    change = reading_rl(start, {"rewards": {}}, max_steps=6)
+    change |= {
+        "alpha": 1.0,
+        "teacher": {"name": str(start)},
+        "model": {"name": "embedded/mini-reader", "dropout": None},
+    }
+    found = [record["gkd"] for record in steps(trained(tmp_path, change))]
+    assert found[-1] < found[0]
+
+
+def test_a_teacher_that_reads_otherwise_is_refused_in_one_line(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = of_the_hub(make("donut", tmp_path / "donut")) | {"alpha": 0.5, "teacher": {"name": str(start)}}
+    assert forge("--config", write_config(tmp_path, change)) == 2
+    error = capsys.readouterr().err
+    assert "the student one is an embedded reader, which sees cells and writes characters" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("rl", "said"),
     [
         ({"max_length": 900}, "rl.max_length: 900, but the model writes at most 12 tokens; take 12"),
         ({"rewards": {"length": {"options": {"against": "source"}}}}, "reward length: it needs the source of each"),
         ({"rewards": {"language": {}}}, "reward language: which one? set its `language`"),
+        (
+            {"gates": {"length": {"least": 0.5, "options": {"against": "source"}}}},
+            "reward length: it needs the source of",
+        ),
+        ({"gates": {"not_copied": {"least": 0.5}}}, "rl.gates: not_copied is not for task: ocr; take one of length"),
     ],
 )
 def test_one_line_for_what_does_not_fit(
