@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from toy_vision_models import ENCODER_DECODERS
 from transformers import AutoModelForSeq2SeqLM, BartConfig, MarianConfig, T5Config
 
 from forge.models.encoder_once import encoded_once
 from forge.models.generate import end_tokens
 from forge.models.head import find_head
+from forge.models.reader import Characters, build_reader
 from forge.models.seq2seq import start_token
+from forge.objectives.rl.drawing import draw, uniforms
 from forge.objectives.rl.logprobs import sampled_log_probs, tokens_of
 from forge.objectives.rl.rules import Rules, rules_of
 from forge.objectives.rl.samples import decoder_inputs
-from forge.objectives.rl.sampling import EncoderDecoder, draw, uniforms
+from forge.objectives.rl.sampling import EncoderDecoder
 
 V, END, PAD, SAMPLES, LONGEST = 24, 1, 0, 3, 8
 SMALL = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
@@ -139,6 +142,40 @@ def test_the_encoder_reads_each_prompt_once() -> None:
         after = model(**repeated, decoder_input_ids=decoder).logits
     torch.testing.assert_close(shared, plain, atol=1e-5, rtol=0)
     assert torch.equal(after, plain)
+
+
+@pytest.mark.parametrize("kind", ["donut", "trocr", "embedded"])
+def test_what_reads_images_is_sampled_and_learned_alike(kind: str) -> None:
+    torch.manual_seed(3)
+    if kind == "embedded":
+        model = build_reader("embedded/tiny-reader", Characters(V, PAD, 2, END), 0, LONGEST, (32, 64))
+        pixels, places = torch.rand(4, 1, 32, 64), (32 // 8) * (64 // 8)
+    else:
+        model, _ = ENCODER_DECODERS[kind]()
+        height, width = model.config.encoder.image_size
+        pixels, places = torch.rand(4, 3, height, width), 8
+    for parameter in model.parameters():
+        parameter.data.mul_(2.0 if parameter.ndim > 1 else 1.0)
+    model.eval()
+    seen: list[int] = []
+    batch = {"pixel_values": pixels, "attention_mask": torch.ones(4, places, dtype=torch.long)}
+    ends = frozenset({END, *range(V // 2)})
+    sampler = EncoderDecoder(rules_of(model), ends, start_token(model), PAD, SAMPLES, LONGEST)
+    hook = model.encoder.register_forward_hook(lambda _, __, output: seen.append(len(output[0])))
+    written = sampler.sample(model, batch, numbers())
+    hook.remove()
+    assert seen == [4]
+    assert len({tuple(row) for row in written.tokens_NT.tolist()}) > 4
+    for head in (None, find_head(model)):
+        found_NT = sampler.log_probs(model, head, batch, written.tokens_NT)
+        torch.testing.assert_close(found_NT, written.logp_NT, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        decoder = decoder_inputs(written.tokens_NT, sampler.start)
+        logits_NTV = model(pixel_values=pixels.repeat_interleave(SAMPLES, 0), decoder_input_ids=decoder).logits
+    logits_NTV[..., list(sampler.rules.forbidden)] = -torch.inf
+    logp_NT = logits_NTV.log_softmax(-1).gather(-1, written.tokens_NT[..., None])[..., 0]
+    mask_NT, _ = sampler.mask(written.tokens_NT)
+    torch.testing.assert_close(written.logp_NT[mask_NT], logp_NT[mask_NT], atol=1e-5, rtol=0)
 
 
 def test_a_number_draws_each_token_as_often_as_it_is_likely() -> None:
