@@ -76,7 +76,9 @@ def permutation_null(
         observed_TS=observed_TS,
         p_TS=np.where(undefined_TS, np.nan, (above_TS + 1) / (permutations + 1)),
         upper_TS=np.where(undefined_TS, np.nan, np.quantile(drawn_PTS, 0.95, axis=0)),
-        upper_of_all=float(np.nanquantile(np.nanmax(drawn_PTS.reshape(permutations, -1), axis=1), 0.95)),
+        upper_of_all=float("nan")
+        if undefined_TS.all()
+        else float(np.quantile(drawn_PTS[:, ~undefined_TS].max(1), 0.95)),
     )
 
 

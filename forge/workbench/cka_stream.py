@@ -18,7 +18,16 @@ import numpy as np
 
 from forge.core.errors import UserError
 from forge.workbench.cka import LEAST_ROWS, Heatmap
-from forge.workbench.features import FloatArray, Layers, check_layers, mean_of, precision, require_rows, rounding
+from forge.workbench.features import (
+    FloatArray,
+    Layers,
+    check_layers,
+    mean_of,
+    precision,
+    require_finite,
+    require_rows,
+    rounding,
+)
 
 
 @dataclass
@@ -145,5 +154,4 @@ def _check_same(whose: str, given: Layers, known: Mapping[str, _Layer]) -> None:
     for name, features in given.items():
         if features.shape[1] != len(known[name].shift_D):
             raise UserError(f"{whose}, {name}: is {features.shape[1]} wide, before it was {len(known[name].shift_D)}")
-        if not np.isfinite(features).all():
-            raise UserError(f"{whose}, {name}: there are values that are not finite; did the model diverge?")
+        require_finite(features, f"{whose}, {name}")

@@ -55,6 +55,12 @@ def require_rows(rows: int, least: int, what: str) -> None:
         raise UserError(f"{what} needs at least {least:,} rows, there are {rows:,}; take more examples")
 
 
+def require_finite(features: Features, where: str) -> None:
+    """Raises UserError for NaN and infinities."""
+    if not np.isfinite(features).all():
+        raise UserError(f"{where}: there are values that are not finite; did the model diverge?")
+
+
 def precision(features: Features) -> type[np.floating[Any]]:
     """fp32 for half and single precision, fp64 for everything else."""
     return np.float32 if features.dtype in (np.float16, np.float32) else np.float64
@@ -104,8 +110,7 @@ def _moments(features: Features, where: str) -> tuple[FloatArray, FloatArray, fl
     total_D = np.zeros(features.shape[1])
     largest = 0.0
     for block in _blocks(features):
-        if not np.isfinite(block).all():
-            raise UserError(f"{where}: there are values that are not finite; did the model diverge?")
+        require_finite(block, where)
         total_D += (block - first_D).sum(0)
         largest = max(largest, float(np.abs(block).max()))
     mean_D = first_D + total_D / len(features)

@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 
 from forge.core.errors import UserError
 from forge.core.hashing import derive_seed
-from forge.workbench.features import Features, FloatArray, Layers, check_layers, mean_of, precision, rounding
+from forge.workbench.features import (
+    Features,
+    FloatArray,
+    Layers,
+    check_layers,
+    mean_of,
+    precision,
+    require_finite,
+    rounding,
+)
 from forge.workbench.plain import Plain
 
 Labels = NDArray[np.int64]
@@ -116,6 +125,8 @@ def probe_layers(
     """
     settings = settings or ProbeSettings()
     rows = check_layers(layers, "probes")
+    for name, x_ND in layers.items():
+        require_finite(x_ND, f"probes, {name}")
     labels_N = _checked(labels_N, rows, splits)
     fitted = {name: [_probe(x_ND, labels_N, split, settings) for split in splits] for name, x_ND in layers.items()}
     widening = _widening(splits)
@@ -151,7 +162,7 @@ def interval_of(values_J: FloatArray, widening: float) -> tuple[float, float]:
     """95 % of the mean of J splits by Student's t, with the variance s²(1/J + test/train) that shared rows ask for.
 
     Nadeau and Bengio 2003 (Machine Learning 52:239): the usual s²/J takes splits of one data set for independent, and
-    is about half as wide as it should be. NaN for a single split.
+    holds the truth too rarely (docs/decisions/027). NaN for a single split.
     """
     from scipy.stats import t
 

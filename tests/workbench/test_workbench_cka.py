@@ -304,6 +304,12 @@ def test_permuted_rows_tell_what_is_shared_from_what_is_not() -> None:
     assert json.dumps(again.as_json()) == json.dumps(found.as_json())
 
 
+def test_a_null_of_layers_that_do_not_vary() -> None:
+    found = permutation_null({"flat": np.full((20, 3), 0.7)}, {"s": gaussian(1, 20, 4)}, permutations=3).as_json()
+    assert found["p_TS"] == found["upper_TS"] == [[None]]
+    assert found["upper_of_all"] is None
+
+
 def test_p_of_unrelated_features_is_even() -> None:
     drawn = [
         permutation_null({"x": gaussian(2 * seed, 30, 5)}, {"y": gaussian(2 * seed + 1, 30, 4)}, permutations=39)

@@ -201,6 +201,10 @@ def test_what_cannot_be_probed_is_said() -> None:
     ):
         with pytest.raises(UserError, match=message):
             probe_layers({"x": x}, labels, splits, QUICK)
+    broken = x.copy()
+    broken[3, 1] = np.nan
+    with pytest.raises(UserError, match="probes, x: there are values that are not finite"):
+        probe_layers({"x": broken}, y, splits, QUICK)
     with pytest.raises(UserError, match="probes, tokens: features are rows by widths"):
         probe_layers({"tokens": np.zeros((60, 5, 4))}, y, splits, QUICK)
 
