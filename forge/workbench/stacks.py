@@ -96,15 +96,11 @@ class Observed:
                 states.setdefault(site.stack, {})[site.layer] = state
             return states
         output = self._model(**inputs, output_hidden_states=True, return_dict=True)
-        writes = bool(getattr(self._bare, "can_generate", bool)())
-        fields = {
-            "encoder": "encoder_hidden_states",
-            "decoder": "decoder_hidden_states",
-            "decoder" if writes else "encoder": "hidden_states",
-        }
-        if getattr(output, "encoder_hidden_states", None) is not None:
-            fields = {"encoder": "encoder_hidden_states", "decoder": "decoder_hidden_states"}
-        told = {stack: getattr(output, field, None) for stack, field in fields.items()}
+        if getattr(output, "encoder_hidden_states", None):
+            told = {"encoder": output.encoder_hidden_states, "decoder": output.decoder_hidden_states}
+        else:
+            writes = bool(getattr(self._bare, "can_generate", bool)())
+            told = {"decoder" if writes else "encoder": getattr(output, "hidden_states", None)}
         if not any(told.values()):
             raise UserError(f"representations: {type(self._bare).__name__} gives no hidden states")
         return {stack: dict(enumerate(layers)) for stack, layers in told.items() if layers}
