@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forge.config.schema.rl import ALSO_A_METRIC
+from forge.config.schema.rl import metrics_rewarded
 from forge.core.errors import CheckpointError
 from forge.core.events import Event, Notice, Sampled
 from forge.models.generate import prompts_of
@@ -129,7 +129,7 @@ class GRPO(Objective):
 
     def measured(self, name: str, value: float) -> Remarks:
         """Whether the reward rises while a metric that is none falls. The first value is that of the start."""
-        if name in {ALSO_A_METRIC.get(reward) for reward in self.chosen.rewards} or not self.chosen.rewards:
+        if name in metrics_rewarded(self.chosen.rewards) or not self.chosen.rewards:
             return Remarks()
         self._held_out.higher_is_better = HIGHER_IS_BETTER[name]
         total, rollouts = self._since

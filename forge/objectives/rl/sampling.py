@@ -46,9 +46,11 @@ class EncoderDecoder:
 
     def rows(self, model: nn.Module, head: Head | None, batch: Batch, tokens_NT: Tensor) -> WholeRows:
         """As `Sampler.rows`."""
-        inputs = {name: value.repeat_interleave(self.samples, 0) for name, value in _read(batch).items()}
+        inputs = _read(batch)
+        if is_text := "input_ids" in inputs:  # whose mask the decoder looks at too, a row for each of its own
+            inputs = {name: value.repeat_interleave(self.samples, 0) for name, value in inputs.items()}
         inputs["decoder_input_ids"] = decoder_inputs(tokens_NT, self.start)
-        with encoded_once(model, self.samples):
+        with encoded_once(model, self.samples, repeated=is_text):
             return rows_of(model, inputs, head)
 
     @torch.no_grad()
