@@ -273,8 +273,8 @@ def test_a_teacher_beside_rewards_weighs_alpha(start: Path, better: Path, tmp_pa
 @pytest.mark.parametrize(
     ("rl", "said"),
     [
-        ({"rewards": {"unit_tests": {}}}, "reward unit_tests: it is for ocr, the task is translation"),
-        ({"rewards": {"length": {"options": {"leest": 1.0}}}}, "reward length: "),
+        ({"rewards": {"unit_tests": {}}}, "rl.rewards.unit_tests: it is for ocr, the task is translation"),
+        ({"rewards": {"length": {"options": {"leest": 1.0}}}}, "rl.rewards.length: there is no option leest; did you mean least?"),
         ({"rewards": {"mine": {"plugin": "none.py:f"}}}, "plugin: there is no file"),
         ({"max_length": 900}, "rl.max_length: 900, but the model writes at most 63 tokens; take 63"),
         ({"rewards": {"chfr": {}}}, "there is no reward chfr; did you mean chrf?"),
