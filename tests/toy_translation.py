@@ -51,15 +51,17 @@ def settings(folder: Path, **train: Any) -> dict[str, Any]:
 KILLS = 30 if os.environ.get("FORGE_FULL") else 6
 
 
-def finished_after_kills(lives: Lives, folder: Path, change: dict[str, Any], longest: float) -> Iterator[Path]:
-    """Runs that were killed after up to `longest` seconds of each life and came to their end, until KILLS are spent."""
+def finished_after_kills(
+    lives: Lives, folder: Path, change: dict[str, Any], longest: float, kills: int = KILLS
+) -> Iterator[Path]:
+    """Runs that were killed after up to `longest` seconds of each life and came to their end, until kills are spent."""
     rng, killed = random.Random(7), 0
     for attempt in count():
         config = write_config(folder / str(attempt), change)
-        while killed < KILLS and lives.run(["--config", str(config)], kill_after=rng.uniform(0.1, longest)) == 9:
+        while killed < kills and lives.run(["--config", str(config)], kill_after=rng.uniform(0.1, longest)) == 9:
             killed += 1
         assert lives.run(["--config", str(config)]) == 0
         yield only_run(folder / str(attempt))
-        if killed >= KILLS or attempt == 5 * KILLS:
+        if killed >= kills or attempt == 5 * kills:
             break
-    assert killed >= KILLS
+    assert killed >= kills

@@ -12,6 +12,8 @@ from datasets import Dataset
 
 from forge.building.asked import tested_pages
 from forge.building.base import Built, Sampling, Site
+from forge.config import ResolvedConfig
+from forge.config.origins import display_path
 from forge.config.schema import RL
 from forge.config.schema.rl import Gate as GateSettings
 from forge.config.schema.rl import Reward as RewardSettings
@@ -29,8 +31,8 @@ from forge.objectives.rl.rolling import Roller
 from forge.objectives.rl.rules import rules_of
 from forge.objectives.rl.sampler import Sampler
 from forge.objectives.rl.sampling import EncoderDecoder
-from forge.tasks.rewards.base import Reward
-from forge.tasks.rewards.plugin import Plugin, load_plugin
+from forge.tasks.rewards.base import Reward, Sample
+from forge.tasks.rewards.plugin import TRIED, Plugin, load_plugin, try_plugin
 from forge.tasks.rewards.score import Gate
 from forge.tasks.rewards.table import Setting, check_weights, make_reward
 from forge.tasks.written import WritingTask
@@ -113,7 +115,9 @@ def _judge(site: Site, built: Built, chosen: RL) -> tuple[Judge, list[Plugin]]:
     setting = Setting(
         prompts.task, prompts.has, prompts.language, prompts.lines, lambda name: _language_model(site, name)
     )
-    made = _Maker(site, setting)
+    asked = prompts.ask(range(min(TRIED, len(built.data.train or []))))
+    right = [Sample(one.reference or "", one.source, one.reference, checks=tuple(one.checks)) for one in asked]
+    made = _Maker(site, setting, right)
     parts = {name: made.reward("rewards", name, one) for name, one in chosen.rewards.items()}
     weights = {name: one.weight for name, one in chosen.rewards.items()}
     check_weights(weights)
@@ -122,25 +126,33 @@ def _judge(site: Site, built: Built, chosen: RL) -> tuple[Judge, list[Plugin]]:
 
 
 class _Maker:
-    """Makes rewards, and remembers which are code of the user's own."""
+    """Makes rewards, and remembers which are code of the user's own; these are tried on `samples`."""
 
-    def __init__(self, site: Site, setting: Setting) -> None:
+    def __init__(self, site: Site, setting: Setting, samples: Sequence[Sample]) -> None:
         self.plugins: list[Plugin] = []
-        self._site, self._setting = site, setting
+        self._site, self._setting, self._samples = site, setting, samples
 
     def reward(self, section: str, name: str, one: RewardSettings | GateSettings) -> Reward:
-        """A plugin's path is seen from the file that names it."""
-        if one.plugin is None:
-            return make_reward(name, one.options, self._setting)
+        """A plugin's path is seen from the file that names it. Raises UserError with the place of what is wrong."""
         resolved = self._site.found.resolved
-        origin = resolved.origins.get(f"rl.{section}.{name}.plugin")
-        root = origin.file.parent if origin and origin.file else Path.cwd()
+        key = f"rl.{section}.{name}"
         try:
-            plugin = load_plugin(one.plugin, root)
+            if one.plugin is None:
+                return make_reward(name, one.options, self._setting)
+            origin = resolved.origins.get(f"{key}.plugin")
+            plugin = load_plugin(one.plugin, origin.file.parent if origin and origin.file else Path.cwd())
+            try_plugin(plugin, self._samples)
         except UserError as error:
-            raise UserError(f"{origin.where if origin else resolved.path}  rl.{section}.{name}: {error}") from error
+            told = str(error).removeprefix(f"reward {name}: ").removeprefix(f"{key}: ")
+            raise UserError(f"{_place(resolved, key)}  {key}: {told}") from error
         self.plugins.append(plugin)
         return plugin
+
+
+def _place(resolved: ResolvedConfig, key: str) -> str:
+    """Where something below the key was set, or else the file that was asked for."""
+    below = (at.where for name, at in resolved.origins.items() if name.startswith(f"{key}.") and at.kind != "default")
+    return next(below, display_path(resolved.path))
 
 
 def _language_model(site: Site, name: str) -> tuple[Any, Any]:

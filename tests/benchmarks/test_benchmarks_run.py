@@ -9,7 +9,7 @@ import torch
 from support import forge, only_run, write_config
 from toy_translation import settings
 
-from bench import kd_cache, kd_memory, kd_step, step, translate_predict, translate_train
+from bench import grpo_memory, grpo_shared, kd_cache, kd_memory, kd_step, step, translate_predict, translate_train
 from bench.kd_case import Shape, save_models, training_texts
 from forge.inference.translation import load_translator
 from forge.runs.run_dir import open_existing
@@ -54,6 +54,16 @@ def test_both_sides_of_the_memory_benchmark_have_the_same_loss() -> None:
     found = {name: kd_memory.side(name, 400, 1) for name in kd_memory.SIDES}
     assert found["Forge"]["loss"] == pytest.approx(found["plain"]["loss"], rel=1e-4)
     assert kd_memory.one("Forge", 400, 1)["peak"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux")
+def test_sides_that_learn_from_rewards_have_the_same_loss() -> None:
+    losses = [grpo_memory.side(name, 400, 3)["loss"] for name in grpo_memory.SIDES]
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
+    assert abs(losses[0]) > 1e-3
+    found = grpo_shared.times(grpo_shared.QUICK, 1)  # asserts itself that both sides agree
+    assert all(seconds > 0 for part in found.values() for its in part.values() for seconds in its)
 
 
 @pytest.mark.slow

@@ -80,13 +80,23 @@ def score_comet(
         elif command := shutil.which(COMMAND):
             scores = _by_command(command, folder, rows, model, gpus, timeout_s)
         else:
-            raise UserError(
-                f"COMET is not here: it needs an environment of its own, with `pip install unbabel-comet`; then set "
-                f"{INTERPRETER} to that environment's python, or put its {COMMAND} on the PATH"
-            )
+            raise _absent()
     if len(scores) != len(rows) or not all(isfinite(score) for score in scores):
         raise UserError(f"COMET answered {len(scores):,} numbers for {len(rows):,} translations, or some are no number")
     return CometScores(model, sum(scores) / len(scores), tuple(scores))
+
+
+def require_comet() -> None:
+    """Raises UserError of one line where there is no COMET to ask."""
+    if not os.environ.get(INTERPRETER) and not shutil.which(COMMAND):
+        raise _absent()
+
+
+def _absent() -> UserError:
+    return UserError(
+        f"COMET is not here: it needs an environment of its own, with `pip install unbabel-comet`; then set "
+        f"{INTERPRETER} to that environment's python, or put its {COMMAND} on the PATH"
+    )
 
 
 def _by_interpreter(

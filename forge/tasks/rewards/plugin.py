@@ -10,6 +10,9 @@ from pathlib import Path
 from forge.core.errors import UserError
 from forge.core.hashing import file_sha256
 from forge.tasks.rewards.base import Sample, Values
+from forge.tasks.rewards.score import score
+
+TRIED = 4  # examples, before a run begins
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def load_plugin(named: str, root: Path) -> Plugin:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends with sys.exit() would end the run
         where = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         what = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
         raise UserError(f"plugin: {path}{where} cannot be loaded: {type(error).__name__}: {what}") from error
@@ -55,3 +58,18 @@ def load_plugin(named: str, root: Path) -> Plugin:
     if not callable(found):
         raise UserError(f"plugin: '{function}' of {path} is no function")
     return Plugin(path, function, sha256, found)
+
+
+def try_plugin(plugin: Plugin, samples: Sequence[Sample]) -> None:
+    """Ask it of some samples before a run begins. Raises UserError of one line where it is no reward.
+
+    One that raises on some of them may still be good for others: `score` leaves those out, and says so.
+    """
+    name = f"{plugin.path}:{plugin.function}"
+    try:
+        failure = score(samples, {name: plugin}, {}).failures.get(name)
+    except UserError as error:
+        raise UserError(f"plugin: {str(error).removeprefix('reward ').replace(f'{name}:', name, 1)}") from error
+    if samples and failure and failure.count == len(samples):
+        many = f"all of {len(samples)} examples that it was tried on"
+        raise UserError(f"plugin: {name} failed on {many}; it said first: {failure.first}")

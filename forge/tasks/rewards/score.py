@@ -86,7 +86,7 @@ def _guarded(reward: Reward, samples: Sequence[Sample]) -> object:
         return reward(samples)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _OnASample(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from forge.core.errors import UserError
+from forge.tasks.metrics.comet import require_comet
 from forge.tasks.rewards.base import Named, Need, TaskName
 from forge.tasks.rewards.fluency import CausalFluency, Fluency, causal_fluency, train_fluency
 from forge.tasks.rewards.form import (
@@ -22,6 +23,7 @@ from forge.tasks.rewards.form import (
 )
 from forge.tasks.rewards.kiwi import CometKiwi
 from forge.tasks.rewards.markdown import Markdown
+from forge.tasks.rewards.options import check_options
 from forge.tasks.rewards.pages import EditSimilarity, NoLoop, Teds, UnitTests
 from forge.tasks.rewards.reference import ChrF, SentenceBLEU
 
@@ -46,15 +48,21 @@ class Entry:
 
 
 def _plain(kind: type[Named]) -> Entry:
-    return Entry(kind, lambda options, _: kind(**options))
+    def make(options: Mapping[str, Any], _: Setting) -> Named:
+        check_options(kind, options)
+        return kind(**options)
+
+    return Entry(kind, make)
 
 
 def _length(options: Mapping[str, Any], setting: Setting) -> Named:
+    check_options(Length, options)
     against = "source" if "source" in setting.has or setting.task == "translation" else "reference"
     return Length(**{"against": against} | dict(options))
 
 
 def _language(options: Mapping[str, Any], setting: Setting) -> Named:
+    check_options(Language, options)
     language = options.get("language") or setting.language
     if not language:
         raise UserError("reward language: which one? set its `language`")
@@ -62,6 +70,7 @@ def _language(options: Mapping[str, Any], setting: Setting) -> Named:
 
 
 def _fluency(options: Mapping[str, Any], setting: Setting) -> Named:
+    check_options(train_fluency, options)
     return train_fluency(_lines(setting, "fluency"), **options)
 
 
@@ -69,7 +78,14 @@ def _causal(options: Mapping[str, Any], setting: Setting) -> Named:
     if setting.causal is None or "model" not in options:
         raise UserError("reward causal_fluency: which language model? set its `model`")
     more = {name: value for name, value in options.items() if name != "model"}
+    check_options(causal_fluency, more)
     return causal_fluency(*setting.causal(options["model"]), _lines(setting, "causal_fluency"), **more)
+
+
+def _kiwi(options: Mapping[str, Any], _: Setting) -> Named:
+    check_options(CometKiwi, options)
+    require_comet()
+    return CometKiwi(**options)
 
 
 def _lines(setting: Setting, name: str) -> Sequence[str]:
@@ -88,7 +104,7 @@ REWARDS: Mapping[str, Entry] = {
     "not_copied": _plain(NotCopied),
     "fluency": Entry(Fluency, _fluency),
     "causal_fluency": Entry(CausalFluency, _causal),
-    "comet_kiwi": _plain(CometKiwi),
+    "comet_kiwi": Entry(CometKiwi, _kiwi),
     "edit_similarity": _plain(EditSimilarity),
     "unit_tests": _plain(UnitTests),
     "teds": _plain(Teds),
