@@ -133,6 +133,16 @@ def test_a_model_of_the_hub_learns_stops_and_goes_on(tmp_path: Path, kind: str) 
     assert any(not torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_adapters_are_pulled_to_the_model_without_them(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    change = of_the_hub(make("smolvlm", tmp_path / "smolvlm"))
+    change["model"] |= {"lora": {"r": 4, "targets": ["q_proj", "v_proj"]}, "freeze": ["vision"]}
+    change["train"]["learning_rate"] = 0.02
+    found = [record["kl"] for record in steps(trained(tmp_path, change))]
+    assert found[0] == pytest.approx(0.0, abs=1e-5)
+    assert found[-1] > 1e-4
+
+
 def of_the_hub(model: Path) -> dict[str, Any]:
     rl = {"samples": 3, "updates": 2, "rewards": {"edit_similarity": {}, "repetition": {"weight": 0.5}}}
     return {
