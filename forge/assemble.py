@@ -62,9 +62,7 @@ class Prepared:
     teaching: Teaching | None
 
 
-def train(
-    found: Preflight, command: Sequence[str], stop: StopRequest | None = None, also: Sequence[Sink] = ()
-) -> None:
+def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = None, also: Sequence[Sink] = ()) -> None:
     """Run to the end, or continue and run to the end. Raises what went wrong after writing it down.
 
     `also` are sinks beside those of the run.

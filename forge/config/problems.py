@@ -29,9 +29,7 @@ _BOUND = {
 _NUMERAL = re.compile(r"[-+]?[0-9][0-9_, ]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
 
-def describe_errors(
-    error: ValidationError, tree: Node, entry: Path, root: type[Section] = Settings
-) -> list[Problem]:
+def describe_errors(error: ValidationError, tree: Node, entry: Path, root: type[Section] = Settings) -> list[Problem]:
     """All problems, in the order of the files' lines as far as pydantic keeps it, one for each place.
 
     `root` is the schema that the tree was checked against.
@@ -111,9 +109,7 @@ def _suggest_here(path: tuple[str, ...], root: type[Section]) -> str:
     return f"allowed in {'.'.join(section) or 'this file'}: {', '.join(siblings)}" if siblings else ""
 
 
-def _from_validator(
-    steps: Steps, detail: ErrorDetails, tree: Node, entry: Path, root: type[Section]
-) -> Problem:
+def _from_validator(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path, root: type[Section]) -> Problem:
     """A validator's own words, at the deepest key inside its section that they mention and somebody has set."""
     words = str(detail.get("ctx", {}).get("error", detail["msg"]))
     paths = [tuple(name.split(".")) for name in re.findall(r"[a-z_]+(?:\.[a-z_]+)*", words) if name in keys(root)]

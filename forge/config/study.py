@@ -53,7 +53,10 @@ class StudyFile:
         except ConfigError as error:
             named = ".".join(steps)
             raise ConfigError(
-                [replace(problem, message=f"{named}: {problem.message}", where=node.origin.where) for problem in error.problems]
+                [
+                    replace(problem, message=f"{named}: {problem.message}", where=node.origin.where)
+                    for problem in error.problems
+                ]
             ) from None
 
 
@@ -104,7 +107,9 @@ def _factor_problems(file: StudyFile) -> Iterator[Problem]:
             if not word or not all(sign.isalnum() or sign in "_-+" for sign in word):
                 place = ("factors", name) if word == name else ("factors", name, word)
                 yield Problem(
-                    f"factors: {word!r} cannot be a name", file.where(*place), "letters, digits, _ - and + can: it names files"
+                    f"factors: {word!r} cannot be a name",
+                    file.where(*place),
+                    "letters, digits, _ - and + can: it names files",
                 )
     if file.study.design == "square" and [len(levels) for levels in factors.values()] != [SQUARE_LEVELS] * 3:
         yield Problem("design: square is for three factors of four levels each", file.where("design"))

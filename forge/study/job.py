@@ -71,7 +71,9 @@ def run_cell(plan: Plan, job: Job, weights: Weights | None, stop: StopRequest) -
     # A run that is complete without its examples is opened again: it measures its result, and trains nothing.
     if not run.completed or (outcome.figure in COMBINE and _examples(run) is None):
         if run.completed and not any(run.path.glob("checkpoint-*")):
-            raise CheckpointError(f"{run.path}  is complete, but its result and checkpoints are gone; delete it to train it anew")
+            raise CheckpointError(
+                f"{run.path}  is complete, but its result and checkpoints are gone; delete it to train it anew"
+            )
         train(found, sys.argv, stop, [KeepExamples(run, outcome.figure, outcome.split)])
     spent = {"cpu_seconds": time.process_time() - used, "wall_seconds": time.monotonic() - began}
     examples = _examples(run) if outcome.figure in COMBINE else None

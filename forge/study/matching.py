@@ -35,7 +35,9 @@ def matched_weights(run: RunDirectory, losses: Mapping[str, float], alpha: float
         raise UserError("match_gradients: no gradient of the task's loss was measured; set alpha below 1")
     silent = [name for name in losses if not sum(norms[name])]
     if silent:
-        raise UserError(f"match_gradients: {', '.join(silent)} has no gradient in the first steps, so nothing matches it")
+        raise UserError(
+            f"match_gradients: {', '.join(silent)} has no gradient in the first steps, so nothing matches it"
+        )
     weights = {name: sum(norms["task"]) / sum(norms[name]) for name in losses}
     mean = {name: sum(values) / len(values) for name, values in norms.items()}
     return {"weights": weights, "norms": mean, "steps": len(steps), "run": str(run.path)}

@@ -230,7 +230,9 @@ def _whole_problems(plan: Plan) -> Iterator[Problem]:
             yield from (replace(problem, message=f"{which}: {problem.message}") for problem in error.problems)
     if plan.study.teacher is None and plan.losses() and plan.sample.settings.teacher.name is None:
         yield Problem(
-            "cells have distillation losses, but there is no teacher", plan.file.where("factors"), "set teacher: {config: …}"
+            "cells have distillation losses, but there is no teacher",
+            plan.file.where("factors"),
+            "set teacher: {config: …}",
         )
 
 
@@ -247,4 +249,3 @@ def _outcome_problems(plan: Plan) -> Iterator[Problem]:
     elif outcome.split not in splits:
         told = f"outcome.split: cells have no test split {outcome.split}; they have {', '.join(splits)}"
         yield Problem(told, plan.file.where("outcome", "split"))
-

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,8 @@ from forge.core.errors import EXIT_SAVED_RUN_ME_AGAIN, ForgeError
 from forge.core.io import read_json
 
 WARM = "forge.study.warm"
+MODELS = "FORGE_STUDY_MODELS"
+"""The environment variable that tells WARM the kinds of models, as transformers calls their modules."""
 INTERNAL = 1
 BUSY = 76
 """A worker's exit code where another process has the run that it was to continue."""
@@ -85,6 +88,8 @@ class Pool:
     def ended(self, seconds: float) -> list[tuple[Task, int]]:
         """What has ended, after waiting so long for it: tasks with their exit codes, negative for a signal."""
         busy = [slot for slot in self.slots if slot.process]
+        if not busy:
+            time.sleep(seconds)
         connection.wait([slot.process.sentinel for slot in busy if slot.process], timeout=seconds)
         done: list[tuple[Task, int]] = []
         for slot in busy:
@@ -118,6 +123,8 @@ def _live(work: Callable[[Task], None], task: Task, device: str | None) -> None:
     except ForgeError as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201  its log
         code = error.exit_code
+    except SystemExit:
+        raise
     except KeyboardInterrupt:
         code = EXIT_SAVED_RUN_ME_AGAIN
     except BaseException:
@@ -163,7 +170,10 @@ def model_kinds(locations: Sequence[str]) -> str:
     """What transformers calls the modules of these models: of those that Forge carries, and of directories."""
     kinds: list[str] = []
     for location in locations:
-        own = next((EMBEDDED[word] for word in EMBEDDED if location.startswith(("embedded/", "built/")) and word in location), "")
+        own = next(
+            (EMBEDDED[word] for word in EMBEDDED if location.startswith(("embedded/", "built/")) and word in location),
+            "",
+        )
         kinds += own.split(",") if own else _kinds_of(Path(location))
     return ",".join(dict.fromkeys(kinds))
 

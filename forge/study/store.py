@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,16 @@ class Store:
         with storage_errors("writing the weights of the study's losses"):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self._path("", "weights"), dict(record))
+
+    def added_seeds(self, declared: Sequence[int]) -> list[int]:
+        """Seeds that were added to those of the file."""
+        record = self._record("", "seeds")
+        return list(record["added"]) if record and record.get("declared") == list(declared) else []
+
+    def keep_added_seeds(self, declared: Sequence[int], added: Sequence[int]) -> None:
+        """Write down which those are."""
+        with storage_errors("writing the seeds of the study"):
+            write_json(self._path("", "seeds"), {"declared": list(declared), "added": list(added)})
 
     def failure(self, name: str, identity: str) -> dict[str, Any] | None:
         """How a job failed; None where it did not, or did with other settings."""

@@ -12,9 +12,8 @@ from contextlib import suppress
 import torch
 
 import forge.study.job  # noqa: F401  all of a run
+from forge.study.pool import MODELS
 
-MODELS = "FORGE_STUDY_MODELS"
-"""The environment variable that names the kinds of models, as transformers calls their modules, with commas between."""
 ALWAYS = ("matplotlib.figure", "matplotlib.backends.backend_svg", "sklearn.metrics", "scipy.optimize")
 
 
