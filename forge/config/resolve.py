@@ -85,8 +85,8 @@ def resolve(
 ) -> ResolvedConfig:
     """Reads, merges and checks a configuration. Raises ConfigError with all problems that could be found.
 
-    Maps of `between` are laid over the files, the weakest first, and below the command line's `overrides`; `named` takes
-    the place of the name that the file's path gives.
+    Maps of `between` are laid over the files, the weakest first, and below the command line's `overrides`; `named`
+    takes the place of the name that the file's path gives.
     """
     entry = entry_file(path)
     layers = load_layers(entry)

@@ -61,7 +61,8 @@ def _ordered(course: Course, examples: Examples | None) -> Examples | None:
 
 def _measures(course: Course, record: Mapping[str, Any]) -> dict[str, float]:
     """Other figures of the split that decides, and of the others under their names; what the run cost."""
-    outcome, measures = course.plan.study.outcome, {}
+    outcome = course.plan.study.outcome
+    measures: dict[str, float] = {}
     for split, figures in record["test"].items():
         prefix = "" if split == outcome.split else f"{split}."
         measures |= {f"{prefix}{name}": float(value) for name, value in figures.items()}

@@ -1,8 +1,8 @@
 """The weights of a study's losses: how hard each pulls, measured once, so that none is favoured by its unit.
 
-An untuned weight is the commonest unfairness of a comparison of losses. While a run with all of them on takes its first
-steps, the norm of each term's gradient in the student's weights is logged; a loss then weighs what makes its gradient as
-long as that of the task's loss on average over those steps.
+An untuned weight is the commonest unfairness of a comparison of losses. While a run with all of them on takes its
+first steps, the norm of each term's gradient in the student's weights is logged; a loss then weighs what makes its
+gradient as long as that of the task's loss on average over those steps.
 """
 
 from __future__ import annotations

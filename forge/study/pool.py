@@ -1,7 +1,7 @@
 """Workers: each piece of work in a process of its own, forked from one that has all imports behind it.
 
-A process that dies takes its own work with it and nothing else. When the study's process dies, its workers save and leave.
-No torch here.
+A process that dies takes its own work with it and nothing else. When the study's process dies, its workers save and
+leave. No torch here.
 """
 
 from __future__ import annotations

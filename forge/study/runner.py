@@ -110,6 +110,5 @@ class Runner:
 def _models(course: Course) -> list[str]:
     settings = course.plan.sample.settings
     names = [settings.model.name, settings.model.stand_in, settings.teacher.name, settings.teacher.stand_in]
-    for which in course.plan.firsts():
-        names.append(course.plan.first(which).settings.model.name)
+    names += [course.plan.first(which).settings.model.name for which in course.plan.firsts()]
     return [name for name in names if name]

@@ -1,4 +1,4 @@
-"""What a study keeps of its own: results, weights, failures. Each file is whole or absent, and says what it belongs to."""
+"""What a study keeps of its own: results, weights, failures. A file is whole or absent, and says what it belongs to."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def run_index(config: str, plan: Plan, overrides: tuple[str, ...], index: int) -
 
 
 def submit(config: str, course: Course, at_once: int | None, flags: Sequence[str]) -> list[str]:
-    """Hand what is not done to Slurm; what was submitted. What comes before the cells is a job that the array waits for."""
+    """Hand what is not done to Slurm; what was submitted. The array waits for a job with what comes before the cells."""
     jobs = freeze(course.plan, course.seeds)
     script, words = _script(), [config, *course.overrides]
     said, waits = [], []

@@ -25,6 +25,9 @@ OF_ACTION = dict.fromkeys(("workers", "retry_failed", "fail_fast", "top_up", "on
 
 def study(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Do what the command line asks for. Raises ForgeError."""
+    # Settings that stand after the files, where argparse takes every word for one more of them.
+    rest = [*(word for word in options.config if "=" in word), *rest]
+    options.config = [word for word in options.config if "=" not in word]
     _check(options)
     plans = [(str(config), load_plan(config, rest)) for config in options.config]
     names = [plan.folder for _, plan in plans]

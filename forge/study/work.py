@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from forge.core.errors import ForgeError, StoppedError, UserError
 from forge.runs.lock import is_held
@@ -55,13 +54,16 @@ def known_weights(plan: Plan) -> Weights | None:
 
 def run_path_of(plan: Plan, task: Task) -> RunDirectory | None:
     """The run that a task trains, None for one that trains none."""
-    resolve = {
-        "cell": lambda: plan.resolved(_cell(plan, task), known_weights(plan)),
-        "matching": plan.matching,
-        "teacher": partial(plan.first, "teacher"),
-        "start": partial(plan.first, "start"),
-    }.get(task.kind)
-    return RunDirectory(run_of(resolve())) if resolve else None
+    match task.kind:
+        case "cell":
+            resolved = plan.resolved(_cell(plan, task), known_weights(plan))
+        case "matching":
+            resolved = plan.matching()
+        case "teacher_cache":
+            return None
+        case which:
+            resolved = plan.first(which)
+    return RunDirectory(run_of(resolved))
 
 
 def _cell(plan: Plan, task: Task) -> Job:

@@ -36,7 +36,7 @@ class First(Section):
 
     config: Annotated[str, Field(min_length=1)]
     """Its configuration, relative to this file."""
-    set: Overrides = {}
+    set: Overrides = Field(default={})
     """Settings laid over it."""
 
 
@@ -51,12 +51,12 @@ class Study(Section):
     """Name → level → the settings of a run that it stands for. The first level is the low one, such as `off: {}`."""
     design: Literal["grid", "square"] = "grid"
     """`grid`: every combination of levels. `square`: three factors of four levels in 16 cells in place of 64, the
-    third's level being the exclusive or of the others' (every pair of levels of two factors meets once); for a first look
-    at main effects."""
+    third's level being the exclusive or of the others' (every pair of levels of two factors meets once); for a first
+    look at main effects."""
     alpha: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    """Weight of the teacher in every cell that has a distillation loss. A cell without one is trained on the task's loss
-    alone."""
-    always: Overrides = {}
+    """Weight of the teacher in every cell that has a distillation loss. A cell without one is trained on the task's
+    loss alone."""
+    always: Overrides = Field(default={})
     """Settings of every cell."""
     seeds: Annotated[list[Seed], Field(min_length=1)]
     """Seeds, the same in every cell: each sets first weights and the order of the data, and is a block of the study."""
@@ -66,9 +66,9 @@ class Study(Section):
     """The primary outcome."""
     smallest_effect: Annotated[float, Field(gt=0)]
     """The smallest effect worth knowing of, in points (per cent for figures from 0 to 1, BLEU as it is reported)."""
-    controls: dict[Control, dict[str, str]] = {}
+    controls: dict[Control, dict[str, str]] = Field(default={})
     """Cells beside the design, each with levels by factor (the low one where a factor is not named).
-    `random_teacher`: its teacher is untrained; `shuffled_logits`: each example hears what the teacher said of another."""
+    `random_teacher`: its teacher is untrained; `shuffled_logits`: each example hears what it said of another."""
     match_gradients: bool = False
     """Measure once, over the first `match_steps` steps with all losses on, how long the gradient of each is, and weigh
     it so that a weight of 1 pulls as hard as the task's loss; those weights then hold for every cell and seed."""

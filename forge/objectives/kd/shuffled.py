@@ -1,7 +1,7 @@
 """A control: the teacher's logits of another example in the place of each one's own.
 
-What a student still gains from them is no knowledge of the examples: softer targets, the teacher's marginal distribution,
-noise. Shape letters: B examples, T labels of an example, M = B·T, n rows of a chunk.
+What a student still gains from them is no knowledge of the examples: softer targets, the teacher's marginal
+distribution, noise. Shape letters: B examples, T labels of an example, M = B·T, n rows of a chunk.
 """
 
 from __future__ import annotations
