@@ -74,6 +74,7 @@ def add_study_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--index", type=_whole(0, 10**6), metavar="I", help="run: only job I of the frozen list, in this process"
     )
+    made.add_argument("--where", action="store_true", help="run --index: say where that job's run lies, and do nothing")
     made.add_argument(
         "--at-once", type=_whole(1, 10**6), metavar="K", help="submit: at most K jobs of the array at a time"
     )

@@ -12,7 +12,7 @@ from forge.config.inherit import entry_file
 from forge.config.interpolate import interpolate
 from forge.config.origins import start_of
 from forge.config.problems import describe_errors, where_is
-from forge.config.schema.study import LEAST_SEEDS, SQUARE_LEVELS, First, Study
+from forge.config.schema.study import CONTROLS, LEAST_SEEDS, SQUARE_LEVELS, First, Study
 from forge.config.strict_yaml import load_file
 from forge.config.suggest import nearest
 from forge.config.tree import Node, find, leaves
@@ -79,15 +79,29 @@ def read_study(path: str | Path) -> StudyFile:
     entry = entry_file(path)
     problems: list[Problem] = []
     tree = interpolate(load_file(entry), problems)
-    try:
-        study = Study.model_validate(_plain(tree))
-    except ValidationError as error:
-        raise fail([*problems, *describe_errors(error, tree, entry, Study)]) from None
+    study = _validated(tree, entry, problems)
+    if study is None:
+        raise fail(problems)
     file = StudyFile(study, entry, tree)
     problems += [*_factor_problems(file), *_seed_problems(file), *_control_problems(file), *_config_problems(file)]
     if problems:
         raise fail(problems)
     return file
+
+
+def _validated(tree: Node, entry: Path, problems: list[Problem]) -> Study | None:
+    """The study; where the schema finds something wrong, without the keys in question, so that all else is checked too."""
+    values = _plain(tree)
+    assert isinstance(values, dict)
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        problems += describe_errors(error, tree, entry, Study)
+        wrong = {detail["loc"][0] for detail in error.errors(include_url=False)}
+    try:
+        return Study.model_validate({key: value for key, value in values.items() if key not in wrong})
+    except ValidationError:
+        return None
 
 
 def _plain(node: Node) -> object:
@@ -128,6 +142,10 @@ def _seed_problems(file: StudyFile) -> Iterator[Problem]:
 
 def _control_problems(file: StudyFile) -> Iterator[Problem]:
     for control, levels in file.study.controls.items():
+        if control not in CONTROLS:
+            near = nearest(control, CONTROLS)
+            told = f"controls: there is no control {control}; there are {', '.join(CONTROLS)}"
+            yield Problem(told, file.where("controls", control), f"did you mean {near}?" if near else "")
         for factor, level in levels.items():
             if problem := wrong_level(file.study, factor, level):
                 where = file.where("controls", control, factor)

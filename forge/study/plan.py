@@ -26,7 +26,7 @@ COMBINE = {"accuracy": "mean", "bleu": "bleu", "cer": "ratio", "wer": "ratio", "
 """Figures that are made again of sums of each example, and how; the others have seeds alone to be sure by."""
 MATCHING = "matching"
 RESPONSES = ("forward_kl", "jsd", "dkd", "logit_mse", "skew_kl", "topk_kl", "uld")
-CONTROLS: Mapping[str, Mapping[str, str | bool]] = {
+CONTROL_SETTINGS: Mapping[str, Mapping[str, str | bool]] = {
     "random_teacher": {"teacher.init": "random"},
     "shuffled_logits": {"distill.shuffle_logits": True},
 }
@@ -100,7 +100,7 @@ class Plan:
         layers = [*self._levels(cell), *self._firsts(), setting("seed", job.seed, here)]
         layers += self._taught(self.probe(cell), weights)
         if cell.control:
-            layers += [setting(key, value, here) for key, value in CONTROLS[cell.control].items()]
+            layers += [setting(key, value, here) for key, value in CONTROL_SETTINGS[cell.control].items()]
         return self._resolve(layers, f"studies/{self.file.name}/cells/{cell.name}")
 
     def matching(self) -> ResolvedConfig:

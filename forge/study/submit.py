@@ -11,7 +11,7 @@ from typing import Any
 from forge.core.errors import EXIT_DONE, UserError
 from forge.core.io import read_json, storage_errors, write_json
 from forge.study.course import CELL, Course
-from forge.study.plan import Job, Plan
+from forge.study.plan import Job, Plan, run_of
 from forge.study.pool import Task
 from forge.study.store import Store
 from forge.study.work import known_weights, work
@@ -55,10 +55,7 @@ def frozen(plan: Plan) -> list[Job]:
 
 def run_index(config: str, plan: Plan, overrides: tuple[str, ...], index: int) -> int:
     """Do one cell of the frozen list in this process; the exit code. Raises ForgeError."""
-    jobs = frozen(plan)
-    if index >= len(jobs):
-        raise UserError(f"--index: {index} is none of the {len(jobs)} cells of {plan.folder / FROZEN}, counted from 0")
-    job = jobs[index]
+    job = _job(plan, index)
     identity = plan.identity(job, known_weights(plan))
     if Store(plan.folder).result(job.name, identity):
         print(f"done before: {job.shown}", flush=True)  # noqa: T201
@@ -68,8 +65,20 @@ def run_index(config: str, plan: Plan, overrides: tuple[str, ...], index: int) -
     return EXIT_DONE
 
 
+def where_is(plan: Plan, index: int) -> Path:
+    """The directory of a cell's run."""
+    return run_of(plan.resolved(_job(plan, index), known_weights(plan)))
+
+
+def _job(plan: Plan, index: int) -> Job:
+    jobs = frozen(plan)
+    if index >= len(jobs):
+        raise UserError(f"--index: {index} is none of the {len(jobs)} cells of {plan.folder / FROZEN}, counted from 0")
+    return jobs[index]
+
+
 def submit(config: str, course: Course, at_once: int | None, flags: Sequence[str]) -> list[str]:
-    """Hand what is not done to Slurm; what was submitted. The array waits for a job with what comes before the cells."""
+    """Hand what is not done to Slurm; what was submitted. An array of cells waits for a job with what comes first."""
     jobs = freeze(course.plan, course.seeds)
     script, words = _script(), [config, *course.overrides]
     said, waits = [], []

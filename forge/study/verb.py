@@ -14,7 +14,7 @@ from forge.study.course import Course, Standing
 from forge.study.plan import Plan, load_plan
 
 TOP_UP_ROUNDS = 10
-OF_ACTION = dict.fromkeys(("workers", "retry_failed", "fail_fast", "top_up", "only", "prepare", "index"), "run") | {
+OF_ACTION = dict.fromkeys(("workers", "retry_failed", "fail_fast", "top_up", "only", "prepare", "index", "where"), "run") | {
     "at_once": "submit",
     "sbatch": "submit",
     "out": "report",
@@ -34,9 +34,13 @@ def study(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if len(set(names)) < len(names):
         raise UserError("two of these studies have the same name and directory; give one another name")
     if options.index is not None:
-        from forge.study.submit import run_index
+        from forge.study.submit import run_index, where_is
 
-        return run_index(*plans[0], tuple(rest), options.index)
+        config, plan = plans[0]
+        if options.where:
+            print(where_is(plan, options.index))  # noqa: T201
+            return EXIT_DONE
+        return run_index(config, plan, tuple(rest), options.index)
     only = _only([plan for _, plan in plans], options.only or [])
     courses = [Course(plan, config, tuple(rest), only) for config, plan in plans]
     if options.action == "run":
@@ -52,6 +56,8 @@ def study(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse flags that do not go together."""
+    if options.where and options.index is None:
+        raise UserError("--where goes with --index")
     if options.index is not None and len(options.config) > 1:
         raise UserError("--index is one job of one study; give one --config")
     for flag, action in OF_ACTION.items():

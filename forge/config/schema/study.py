@@ -19,7 +19,7 @@ SQUARE_LEVELS = 4
 Overrides = dict[str, Any]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Control = Literal["random_teacher", "shuffled_logits"]
+CONTROLS = ("random_teacher", "shuffled_logits")
 
 
 class Outcome(Section):
@@ -66,7 +66,7 @@ class Study(Section):
     """The primary outcome."""
     smallest_effect: Annotated[float, Field(gt=0)]
     """The smallest effect worth knowing of, in points (per cent for figures from 0 to 1, BLEU as it is reported)."""
-    controls: dict[Control, dict[str, str]] = Field(default={})
+    controls: dict[str, dict[str, str]] = Field(default={})
     """Cells beside the design, each with levels by factor (the low one where a factor is not named).
     `random_teacher`: its teacher is untrained; `shuffled_logits`: each example hears what it said of another."""
     match_gradients: bool = False

@@ -81,7 +81,7 @@ def score_translations(
 
 
 def _bleu_rows(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
-    """The sums of each line as sacreBLEU keeps them: tokens of both, then right and all 1-grams to 4-grams of the hypothesis."""
+    """The sums of each line as sacreBLEU keeps them: tokens of both, then its right 1-grams to 4-grams, then all."""
     rows: list[list[int]] = metric._extract_corpus_statistics(hypotheses, [list(references)])
     return np.asarray(rows, np.float64)
 
