@@ -69,7 +69,7 @@ def add_study_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--retry-failed", action="store_true", help="run: try again what failed")
     made.add_argument("--fail-fast", action="store_true", help="run: stop at the first failure")
     made.add_argument("--top-up", action="store_true", help="run: then add seeds, as many as smallest_effect needs")
-    made.add_argument("--only", nargs="+", metavar="FACTOR=LEVEL", help="run: only cells with these levels")
+    made.add_argument("--only", action="append", metavar="FACTOR=LEVEL", help="run: only cells with this level; again")
     made.add_argument("--prepare", action="store_true", help="run: only what comes before the cells")
     made.add_argument(
         "--index", type=_whole(0, 10**6), metavar="I", help="run: only job I of the frozen list, in this process"

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,8 +162,14 @@ def test_a_study_that_is_killed_three_times(tmp_path: Path, calm: Path) -> None:
     assert start(path).wait() == 0, (tmp_path / "said.txt").read_text()
     assert figures(path) == figures(calm)
     ends = lives(path)
-    assert all(why.count("completed") == 1 and why[-1] == "completed" for why in ends.values()), ends
+    assert all(why[-1] == "completed" for why in ends.values()), ends
     assert sum(map(len, ends.values())) > CELLS * SEEDS  # some were killed on their way
+    for name, why in ends.items():
+        # Killed while its report was written, a run is opened once more, and trains nothing.
+        if why.count("completed") > 1:
+            run = course(path).cells[name].run
+            assert run
+            assert (run.path / "output.log").read_text().count("step 8/8") == 1
 
 
 def test_a_study_whose_process_alone_is_killed(tmp_path: Path) -> None:
@@ -296,4 +301,3 @@ def test_a_result_whose_examples_are_damaged_is_told(calm: Path, tmp_path: Path)
     assert read_examples(tmp_path / "results/a.npz") is None
     (tmp_path / "results/a.npz").unlink()
     assert store.result("a", "x") is None
-    assert time.monotonic() > 0
