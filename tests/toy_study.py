@@ -1,4 +1,4 @@
-"""Results of studies whose true effects are known: outcomes made of examples, with seeds and noise as runs have them."""
+"""Results of studies whose true effects are known: outcomes are made of examples, with seeds and noise as runs have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSIFICATION = Declared(
     "far", "classification", FACTORS, "accuracy", True, "points", FIVE, smallest_effect=0.5, combine="mean", scale=100.0
 )
 TRANSLATION = replace(CLASSIFICATION, task="translation", outcome="BLEU", combine="bleu", scale=1.0)
-PAGES = replace(CLASSIFICATION, task="ocr", outcome="CER", higher_is_better=False, unit="% of characters", combine="ratio")
+PAGES = replace(CLASSIFICATION, task="ocr", outcome="CER", higher_is_better=False, unit="% of text", combine="ratio")
 
 HELPS = {("attention",): 1.9, ("response",): 0.6, ("attention", "response"): -0.5}
 
@@ -89,7 +89,8 @@ def _ngrams(skill, difficulty_N, rng):
     lengths = 6 + (difficulty_N * 20).astype(int)
     totals = np.stack([lengths - order for order in range(4)], axis=1)
     shares = (skill / 100) ** (np.array([0.4, 0.8, 1.2, 1.6]))
-    return np.concatenate([rng.binomial(totals, shares), totals, lengths[:, None], lengths[:, None]], axis=1).astype(float)
+    both = np.stack([lengths, lengths], axis=1)
+    return np.concatenate([rng.binomial(totals, shares), totals, both], axis=1).astype(np.float64)
 
 
 MADE = {"mean": _right, "ratio": _characters, "bleu": _ngrams}

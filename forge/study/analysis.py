@@ -80,6 +80,14 @@ class Findings:
         """How many effects Holm's correction counts."""
         return sum(len(study.effects) for study in self.studies)
 
+    def label(self, study: Analysis) -> str:
+        """What tells this study from the others: its task, else its name, else both."""
+        told = [(one.declared.task, one.declared.name) for one in self.studies]
+        task, name = study.declared.task, study.declared.name
+        if len({one for one, _ in told}) == len(told):
+            return task
+        return name if len({one for _, one in told}) == len(told) else f"{name}, {task}"
+
 
 def analyse(studies: Sequence[tuple[Declared, Sequence[Result]]]) -> Findings:
     """Analyse studies that are reported together. Raises UserError where a study is not complete."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, product
 
 import numpy as np
@@ -20,7 +20,7 @@ class Contrast:
     factors: tuple[str, ...]
     level: str | None
     """Of a factor with several: the level that is compared with the low one."""
-    weights_C: FloatArray
+    weights_C: FloatArray = field(compare=False)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from forge.study.results import Declared, Result
 from forge.study.statistics.combine import COLUMNS, combine
 from forge.study.statistics.testing import FloatArray
 
-RUN_AGAIN = "start the study again, it runs what is missing"
+RUN_AGAIN = "python forge.py study run --config FILE runs what is missing"
 CLOSE = 1e-6
 SHOWN = 4
 
@@ -31,7 +31,7 @@ class Grid:
     controls: Mapping[str, FloatArray]
     """Name → outcome of each seed."""
     measures: Mapping[str, FloatArray]
-    """Name → (cells, seeds), of those that every cell has."""
+    """Name → (cells, seeds), of those that every run has as a number."""
     control_measures: Mapping[str, Mapping[str, FloatArray]]
     examples_CSNK: FloatArray | None
 
@@ -64,7 +64,6 @@ def arrange(declared: Declared, results: Sequence[Result]) -> Grid:
     controls = sorted({key for key, _ in runs if isinstance(key, str)})
     _check_missing(declared, [*cells, *controls], set(runs))
     rows = [[runs[cell, seed] for seed in declared.seeds] for cell in cells]
-    names = [name for name in rows[0][0].measures if all(name in run.measures for row in rows for run in row)]
     beside = {name: [runs[name, seed] for seed in declared.seeds] for name in controls}
     return Grid(
         declared,
@@ -72,8 +71,8 @@ def arrange(declared: Declared, results: Sequence[Result]) -> Grid:
         full,
         _outcomes(rows),
         {name: _outcomes([row])[0] for name, row in beside.items()},
-        {name: np.array([[run.measures[name] for run in row] for row in rows], dtype=np.float64) for name in names},
-        {name: _control_measures(row) for name, row in beside.items()},
+        _measures(rows),
+        {name: {of: value[0] for of, value in _measures([row]).items()} for name, row in beside.items()},
         _examples(declared, rows),
     )
 
@@ -161,9 +160,14 @@ def _outcomes(rows: Sequence[Sequence[Result]]) -> FloatArray:
     return np.array([[run.outcome for run in row] for row in rows], dtype=np.float64)
 
 
-def _control_measures(row: Sequence[Result]) -> dict[str, FloatArray]:
-    names = [name for name in row[0].measures if all(name in run.measures for run in row)]
-    return {name: np.array([run.measures[name] for run in row], dtype=np.float64) for name in names}
+def _measures(rows: Sequence[Sequence[Result]]) -> dict[str, FloatArray]:
+    """Secondary figures that every run has, as a number: (cells, seeds)."""
+    found = {}
+    for name in rows[0][0].measures:
+        values = np.array([[run.measures.get(name, np.nan) for run in row] for row in rows], dtype=np.float64)
+        if np.isfinite(values).all():
+            found[name] = values
+    return found
 
 
 def _examples(declared: Declared, rows: Sequence[Sequence[Result]]) -> FloatArray | None:

@@ -25,12 +25,11 @@ def dunnett_p(t_M: FloatArray, comparisons: int, df: int) -> FloatArray:
 def perhaps_best(outcome_CS: FloatArray, higher_is_better: bool, alpha: float = ALPHA) -> list[int]:
     """Cells of which none of the others is shown to be better, from S ≥ 2 seeds.
 
-    A cell leaves where some other cell beats it seed by seed at α / (C − 1), one-sided. The truly best cell leaves
-    with a chance of α at most (a false step against it has C − 1 occasions), whichever cell looks best.
+    A cell leaves where some other cell is better than it, seed by seed, with a two-sided p below α / (C − 1). The
+    truly best cell leaves with a chance of α / 2 at most (a false step against it has C − 1 occasions), whichever cell
+    looks best.
     """
-    from scipy.stats import t as student
-
     signed = outcome_CS if higher_is_better else -outcome_CS
     tests = t_tests(signed[None, :, :] - signed[:, None, :])  # [i, j]: how much better j is than i
-    beaten = student.sf(tests.t, tests.df) < alpha / (len(signed) - 1)
+    beaten = (tests.t > 0) & (tests.p < alpha / (len(signed) - 1))
     return [cell for cell in range(len(signed)) if not beaten[cell].any()]

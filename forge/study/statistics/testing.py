@@ -8,6 +8,7 @@ seed to seed. docs/decisions/026 has what pooled residuals do then.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,14 @@ def critical(alpha: Any, df: float) -> Any:
     return student.isf(np.asarray(alpha) / 2, df)
 
 
+@lru_cache(maxsize=64)
 def spread(df: float, nodes: int = 256) -> tuple[FloatArray, FloatArray]:
     """Nodes and weights of Gauss's rule for a mean over s, s² ~ χ²(df) / df: an estimated over the true deviation."""
     from numpy.polynomial.legendre import leggauss
-    from scipy.stats import chi2
+    from scipy.special import gammaincinv
 
     at, weight = leggauss(nodes)
-    return np.sqrt(chi2.ppf((at + 1) / 2, df) / df), weight / 2
+    return np.sqrt(2 * gammaincinv(df / 2, (at + 1) / 2) / df), weight / 2
 
 
 def holm(p_E: FloatArray) -> FloatArray:
