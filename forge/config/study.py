@@ -90,7 +90,7 @@ def read_study(path: str | Path) -> StudyFile:
 
 
 def _validated(tree: Node, entry: Path, problems: list[Problem]) -> Study | None:
-    """The study; where the schema finds something wrong, without the keys in question, so that all else is checked too."""
+    """The study, without the keys that the schema finds wrong, so that all else is checked too; None if that fails."""
     values = _plain(tree)
     assert isinstance(values, dict)
     try:

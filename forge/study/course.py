@@ -100,6 +100,8 @@ class Course:
         else:
             assert standing.run
             standing.done = standing.run.completed
+        if standing.done and self.prepared and not self.cells:
+            self._look_at_cells()
         return standing.done
 
     def ended(self, standing: Standing, code: int) -> str:
@@ -107,8 +109,6 @@ class Course:
         task = standing.task
         if self.look_again(standing):
             self.store.log(task.name).unlink(missing_ok=True)
-            if self.prepared and not self.cells:
-                self._look_at_cells()
             return self._said(standing)
         if code in {EXIT_SAVED_RUN_ME_AGAIN, BUSY}:
             return ""

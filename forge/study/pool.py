@@ -67,6 +67,8 @@ class Pool:
 
     def __post_init__(self) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        # To ask CUDA itself whether there are GPUs would make it useless in every process that is forked later.
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([WARM])
         self.slots = [Slot(number, device) for number, device in enumerate(self.devices)]

@@ -39,15 +39,21 @@ class Runner:
         pool = Pool(work, devices(self.workers))
         later: dict[tuple[str, str], float] = {}
         with self.board:
-            while not self.stop.why:
-                self._start(pool, later)
-                if not pool.running() and not later:
-                    break
-                self._hear(pool, later)
-                if self.fail_fast and any(course.failures for course in self.courses):
-                    break
+            try:
+                self._work(pool, later)
+            finally:
+                pool.ask_to_stop()  # where an error or a second Ctrl-C ends this, what runs saves and leaves too
             self._leave(pool)
         self._tell()
+
+    def _work(self, pool: Pool, later: dict[tuple[str, str], float]) -> None:
+        while not self.stop.why:
+            self._start(pool, later)
+            if not pool.running() and not later:
+                return
+            self._hear(pool, later)
+            if self.fail_fast and any(course.failures for course in self.courses):
+                return
 
     def _start(self, pool: Pool, later: dict[tuple[str, str], float]) -> None:
         now = time.monotonic()

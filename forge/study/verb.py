@@ -14,7 +14,9 @@ from forge.study.course import Course, Standing
 from forge.study.plan import Plan, load_plan
 
 TOP_UP_ROUNDS = 10
-OF_ACTION = dict.fromkeys(("workers", "retry_failed", "fail_fast", "top_up", "only", "prepare", "index", "where"), "run") | {
+OF_ACTION = dict.fromkeys(
+    ("workers", "retry_failed", "fail_fast", "top_up", "only", "prepare", "index", "where"), "run"
+) | {
     "at_once": "submit",
     "sbatch": "submit",
     "out": "report",
@@ -105,6 +107,8 @@ def _preflight(courses: Sequence[Course]) -> None:
         bare = next((cell for cell in plan.cells if not plan.probe(cell).settings.distill.losses()), None)
         if bare and "start" not in plan.firsts():
             preflight(plan.resolved(Job(bare, plan.study.seeds[0]), {}))
+        if plan.losses() and not plan.firsts():
+            preflight(plan.matching())
 
 
 def _top_up(courses: Sequence[Course]) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from forge.core.errors import ForgeError, StoppedError, UserError
 from forge.runs.lock import is_held
-from forge.runs.run_dir import LOCK, RunDirectory
+from forge.runs.run_dir import LOCK
 from forge.study.plan import Job, Plan, Weights, load_plan, run_of
 from forge.study.pool import BUSY, Task
 from forge.study.store import Store
@@ -52,18 +52,21 @@ def known_weights(plan: Plan) -> Weights | None:
     return weights
 
 
-def run_path_of(plan: Plan, task: Task) -> RunDirectory | None:
-    """The run that a task trains, None for one that trains none."""
-    match task.kind:
-        case "cell":
-            resolved = plan.resolved(_cell(plan, task), known_weights(plan))
-        case "matching":
-            resolved = plan.matching()
-        case "teacher_cache":
-            return None
-        case which:
-            resolved = plan.first(which)
-    return RunDirectory(run_of(resolved))
+def _in_other_hands(plan: Plan, task: Task) -> bool:
+    """Whether another process has the run that a task trains."""
+    try:
+        match task.kind:
+            case "cell":
+                resolved = plan.resolved(_cell(plan, task), known_weights(plan))
+            case "teacher_cache":
+                return False
+            case "matching":
+                resolved = plan.matching()
+            case which:
+                resolved = plan.first(which)
+        return is_held(run_of(resolved) / LOCK)
+    except ForgeError:
+        return False
 
 
 def _cell(plan: Plan, task: Task) -> Job:
@@ -79,8 +82,7 @@ def _failures(plan: Plan, task: Task) -> Iterator[None]:
     except StoppedError:
         raise
     except Exception as error:
-        run = None if not isinstance(error, UserError) else run_path_of(plan, task)
-        if run and is_held(run.path / LOCK):
+        if isinstance(error, UserError) and _in_other_hands(plan, task):
             sys.exit(BUSY)
         known = isinstance(error, ForgeError)
         why = str(error).splitlines()[0] if known else f"{type(error).__name__}: {error}"

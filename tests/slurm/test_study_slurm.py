@@ -1,4 +1,4 @@
-"""A study as an array of a real Slurm: eight cells, and a node that dies under them. None is lost, none is done twice."""
+"""A study as an array of a real Slurm: eight cells, and a node that dies under them; none is lost, none done twice."""
 
 from __future__ import annotations
 
@@ -40,11 +40,17 @@ def study(folder: Path) -> Path:
 def test_an_array_whose_node_dies(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     path = study(tmp_path / "study")
     slow = tmp_path / "python"
-    slow.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\nexec {sys.executable} {ROOT}/tests/slurm/slow.py "$@"\n')
+    plainly = f'[ "$1" = -c ] && exec {sys.executable} "$@"'
+    slow.write_text(f'#!/bin/sh\n{plainly}\nexec {sys.executable} {ROOT}/tests/slurm/slow.py "$@"\n')
     slow.chmod(0o755)
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    given = {"FORGE_PYTHON": str(slow), "PACE": "0.5 0.1", "PACE_LIVES": str(tmp_path / "lives"), "OMP_NUM_THREADS": "1"}
+    given = {
+        "FORGE_PYTHON": str(slow),
+        "PACE": "0.5 0.1",
+        "PACE_LIVES": str(tmp_path / "lives"),
+        "OMP_NUM_THREADS": "1",
+    }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(cluster.folder)
@@ -60,7 +66,9 @@ def test_an_array_whose_node_dies(tmp_path: Path, cluster: Cluster, monkeypatch:
     cluster.start_node("n2")
     wait_for(lambda: len(list(done.glob("*.json"))) == len(jobs), PATIENCE, lambda: said(cluster))
     ends = {
-        record.parent.parent.name + record.parent.name: [life["why"] for life in json.loads(record.read_text())["lives"]]
+        record.parent.parent.name + record.parent.name: [
+            life["why"] for life in json.loads(record.read_text())["lives"]
+        ]
         for record in (folder / "cells").rglob("run_metadata.json")
         if not record.parent.is_symlink()
     }

@@ -37,7 +37,9 @@ def test_sums_of_examples_make_the_figure_again(figure: str) -> None:
     of = next(found for found in scores() if figure in found.figures and figure in found.rows)
     rows_NK = of.rows[figure]()
     ordered_NK = rows_NK[:, BLEU_ORDER] if COMBINE[figure] == "bleu" else rows_NK
-    assert float(combine(ordered_NK.sum(0), COMBINE[figure], len(rows_NK))) == pytest.approx(of.figures[figure], rel=1e-12)
+    assert float(combine(ordered_NK.sum(0), COMBINE[figure], len(rows_NK))) == pytest.approx(
+        of.figures[figure], rel=1e-12
+    )
 
 
 def test_nothing_is_made_unless_asked_for() -> None:

@@ -96,11 +96,9 @@ def test_shipped_studies(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(plan.cells) == 10
     assert plan.study.match_gradients
     assert list(plan.study.factors) == ["feature", "attention", "response"]
-    assert {tuple(levels)[0] for levels in plan.study.factors.values()} == {"off"}
+    assert {next(iter(levels)) for levels in plan.study.factors.values()} == {"off"}
 
 
-@pytest.mark.parametrize(
-    ("numbers", "shown"), [([0, 1, 2, 3, 7], "0-3,7"), ([5], "5"), ([0, 2, 4], "0,2,4"), ([], "")]
-)
+@pytest.mark.parametrize(("numbers", "shown"), [([0, 1, 2, 3, 7], "0-3,7"), ([5], "5"), ([0, 2, 4], "0,2,4"), ([], "")])
 def test_ranges(numbers: list[int], shown: Any) -> None:
     assert ranges(numbers) == shown

@@ -88,6 +88,13 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def kill_once_there_are(results: int, path: Path) -> None:
+    process = start(path)
+    wait_for(lambda: results_in(path) >= results or process.poll() is not None, 10 * SINGLE)
+    assert process.poll() is None, (path.parent / "said.txt").read_text()
+    kill_all(process)
+
+
 def test_every_cell_and_seed_is_done_once(calm: Path) -> None:
     found = figures(calm)
     assert len(found) == CELLS * SEEDS
@@ -155,10 +162,7 @@ def test_a_study_that_is_killed_three_times(tmp_path: Path, calm: Path) -> None:
     """kill -9 of the study's process, its workers and the process they are forked from, all at once."""
     path = write_study(tmp_path, tiny_study())
     for results in (1, 5, 11):
-        process = start(path)
-        wait_for(lambda least=results: results_in(path) >= least or process.poll() is not None, 10 * SINGLE)
-        assert process.poll() is None, (tmp_path / "said.txt").read_text()
-        kill_all(process)
+        kill_once_there_are(results, path)
     assert start(path).wait() == 0, (tmp_path / "said.txt").read_text()
     assert figures(path) == figures(calm)
     ends = lives(path)

@@ -82,7 +82,10 @@ def test_runs_without_the_control_keep_their_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"distill": distill("attention_kl")["distill"] | {"shuffle_logits": True}}, "no loss of distill looks at logits"),
+        (
+            {"distill": distill("attention_kl")["distill"] | {"shuffle_logits": True}},
+            "no loss of distill looks at logits",
+        ),
         (
             {"distill": distill("forward_kl")["distill"] | {"shuffle_logits": True}, "train": {"micro_batch_size": 1}},
             "micro-batches of one example have no other",
