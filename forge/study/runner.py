@@ -49,11 +49,16 @@ class Runner:
     def _work(self, pool: Pool, later: dict[tuple[str, str], float]) -> None:
         while not self.stop.why:
             self._start(pool, later)
-            if not pool.running() and not later:
+            if not pool.running() and not self._open():
                 return
             self._hear(pool, later)
             if self.fail_fast and any(course.failures for course in self.courses):
                 return
+
+    def _open(self) -> bool:
+        """Whether there is anything left that could be started, now or later."""
+        courses = [course for course in self.courses if not (self.prepare and course.prepared)]
+        return any(True for course in courses for _ in course.ready([]))
 
     def _start(self, pool: Pool, later: dict[tuple[str, str], float]) -> None:
         now = time.monotonic()
