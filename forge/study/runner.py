@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forge.core.errors import ForgeError, StoppedError
+from forge.runs.lock import is_held
+from forge.runs.run_dir import LOCK
 from forge.study.board import Board
 from forge.study.course import Course, Standing
 from forge.study.pool import MODELS, Pool, Task, devices, model_kinds
@@ -73,6 +75,9 @@ class Runner:
                 if key in later or (self.prepare and course.prepared):
                     continue
                 if course.look_again(standing):  # another study's process, or a job of Slurm, has done it meanwhile
+                    continue
+                if standing.run and is_held(standing.run.path / LOCK):
+                    later[key] = now + AGAIN_S
                     continue
                 course.store.log(standing.task.name)
                 pool.start(slot, standing.task)
