@@ -14,7 +14,6 @@ from forge.study.statistics.comparisons import dunnett_p, perhaps_best
 from forge.study.statistics.ranks import mean_ranks
 from forge.study.statistics.testing import FloatArray, holm, t_tests
 
-RESPONSE = "response"
 CONTROLS = ("random_teacher", "shuffled_logits")
 
 
@@ -99,27 +98,17 @@ def _dunnett(grid: Grid) -> dict[int, float]:
 
 
 def control_comparisons(grid: Grid) -> tuple[Comparison, ...]:
-    """What a control gives over the baseline, and what its counterpart, the response cell, gives over the control."""
-    answer = response_cell(grid)
+    """What a control gives over the baseline, and what its counterpart gives over the control."""
     pairs = []
     for name in sorted(grid.controls, key=lambda name: (*(name != known for known in CONTROLS), name)):
         told = name.replace("_", " ")
         if grid.baseline is not None:
             baseline = (grid.label(grid.cells[grid.baseline]), grid.outcome_CS[grid.baseline])
             pairs.append((told, grid.controls[name], *baseline))
+        answer = grid.counterparts[name]
         if answer is not None:
             pairs.append((grid.label(grid.cells[answer]), grid.outcome_CS[answer], told, grid.controls[name]))
     return tuple(_compare(pairs))
-
-
-def response_cell(grid: Grid) -> int | None:
-    """The cell in which only the response factor is on, where it has one level to be on."""
-    levels = grid.declared.factors
-    named = [factor for factor in levels if factor.lower() == RESPONSE and len(levels[factor]) == 2]
-    if not named:
-        return None
-    cell = tuple(levels[factor][factor == named[0]] for factor in levels)
-    return grid.cells.index(cell) if cell in grid.cells else None
 
 
 def _compare(pairs: Sequence[tuple[str, FloatArray, str, FloatArray]]) -> list[Comparison]:

@@ -15,6 +15,7 @@ from forge.study.statistics.combine import COLUMNS, combine
 from forge.study.statistics.testing import FloatArray
 
 RUN_AGAIN = "python forge.py study run --config FILE runs what is missing"
+RESPONSE = "response"
 CLOSE = 1e-6
 SHOWN = 4
 
@@ -30,6 +31,8 @@ class Grid:
     outcome_CS: FloatArray
     controls: Mapping[str, FloatArray]
     """Name → outcome of each seed."""
+    counterparts: Mapping[str, int | None]
+    """Name of a control → the cell that it is compared with, where there is one."""
     measures: Mapping[str, FloatArray]
     """Name → (cells, seeds), of those that every run has as a number."""
     control_measures: Mapping[str, Mapping[str, FloatArray]]
@@ -71,6 +74,7 @@ def arrange(declared: Declared, results: Sequence[Result]) -> Grid:
         full,
         _outcomes(rows),
         {name: _outcomes([row])[0] for name, row in beside.items()},
+        {name: _counterpart(declared, row, cells) for name, row in beside.items()},
         _measures(rows),
         {name: {of: value[0] for of, value in _measures([row]).items()} for name, row in beside.items()},
         _examples(declared, rows),
@@ -99,7 +103,7 @@ def _check_results(declared: Declared, results: Sequence[Result]) -> None:
     where = f"study {declared.name}"
     for result in results:
         named = _named(declared, _place(declared, result))
-        if not result.control:
+        if result.cell or not result.control:
             wrong = {f: level for f, level in result.cell.items() if level not in declared.factors.get(f, ())}
             if wrong or len(result.cell) != len(declared.factors):
                 given = ", ".join(f"{factor}={level}" for factor, level in result.cell.items()) or "no levels"
@@ -158,6 +162,21 @@ def _named(declared: Declared, place: Cell | str) -> str:
 
 def _outcomes(rows: Sequence[Sequence[Result]]) -> FloatArray:
     return np.array([[run.outcome for run in row] for row in rows], dtype=np.float64)
+
+
+def _counterpart(declared: Declared, row: Sequence[Result], cells: Sequence[Cell]) -> int | None:
+    """The cell that a control names, else the one in which the response alone is on."""
+    named = {tuple(run.cell.get(factor, "") for factor in declared.factors) for run in row if run.cell}
+    if len(named) > 1 or (named and not all(run.cell for run in row)):
+        raise UserError(f"study {declared.name}  its seeds of {row[0].control} are controls of different cells")
+    cell = named.pop() if named else _response_alone(declared)
+    return cells.index(cell) if cell in cells else None
+
+
+def _response_alone(declared: Declared) -> Cell | None:
+    factors = declared.factors
+    named = [factor for factor in factors if factor.lower() == RESPONSE and len(factors[factor]) == 2]
+    return tuple(factors[factor][factor == named[0]] for factor in factors) if named else None
 
 
 def _measures(rows: Sequence[Sequence[Result]]) -> dict[str, FloatArray]:

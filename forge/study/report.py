@@ -10,7 +10,6 @@ from pathlib import Path
 from forge.core.io import storage_errors, write_atomic, write_json
 from forge.study import figures, tables, wording
 from forge.study.analysis import Analysis, Findings, analyse
-from forge.study.cells import response_cell
 from forge.study.methods import methods
 from forge.study.numbers import as_json
 from forge.study.page import figures as side_by_side
@@ -163,12 +162,13 @@ def _controls(study: Analysis) -> list[str]:
     if not study.controls and not study.grid.controls:
         return []
     grid = study.grid
-    shown = [at for at in (grid.baseline, response_cell(grid)) if at is not None]
+    shown = [at for at in dict.fromkeys([grid.baseline, *grid.counterparts.values()]) if at is not None]
     rows = [(grid.label(grid.cells[at]), grid.outcome_CS[at], False) for at in shown]
     rows += [(name.replace("_", " "), outcome_S, True) for name, outcome_S in grid.controls.items()]
     note = (
         "A teacher that knows nothing, and a teacher's logits given to the wrong examples. What these gain over none "
-        "comes from soft targets as such; what the response cell gains over these comes from what the teacher knows."
+        "comes from soft targets as such; what the same cell with its teacher gains over these comes from what the "
+        "teacher knows."
     )
     drawing = figures.controls(study, rows)
     return [heading("Controls", 3), paragraph(note, "note"), side_by_side([drawing, tables.comparisons(study)])]

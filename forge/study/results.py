@@ -15,7 +15,7 @@ class Result:
     """One finished cell and seed."""
 
     cell: Mapping[str, str]
-    """Factor → level ("off" or a loss's name); a control has {} here."""
+    """Factor → level ("off" or a loss's name). Of a control the cell it belongs to; {} means that of the response."""
     control: str | None
     """"random_teacher", "shuffled_logits" or None."""
     seed: int

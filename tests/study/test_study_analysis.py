@@ -241,6 +241,20 @@ def test_controls_meet_the_baseline_and_their_counterpart():
     )
 
 
+def test_a_control_may_name_its_cell():
+    all_on = dict(zip(FACTORS, full_grid(FACTORS)[7], strict=True))
+    controls = [replace(one, cell=all_on) for one in controls_of(CLASSIFICATION) if one.control == "random_teacher"]
+    study = _one(CLASSIFICATION, results_of(CLASSIFICATION) + controls)
+    pairs = [(one.name, one.other) for one in study.controls]
+    assert pairs == [("random teacher", "none"), ("feature + attention + response", "random teacher")]
+    mixed = [replace(controls[0], cell={}), *controls[1:]]
+    with pytest.raises(UserError, match="seeds of random_teacher are controls of different cells"):
+        analyse([(CLASSIFICATION, results_of(CLASSIFICATION) + mixed)])
+    unknown = [replace(one, cell=all_on | {"response": "cka"}) for one in controls]
+    with pytest.raises(UserError, match="response=cka, no cell of it"):
+        analyse([(CLASSIFICATION, results_of(CLASSIFICATION) + unknown)])
+
+
 def test_cells_are_compared_with_the_one_without_anything():
     study = _one(CLASSIFICATION, results_of(CLASSIFICATION))
     assert study.cells[0].against_baseline is None
