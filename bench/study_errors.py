@@ -23,7 +23,8 @@ from bench.machine import write_table
 from forge.study.contrasts import contrasts, full_grid
 from forge.study.statistics.anova import residual_deviation
 from forge.study.statistics.bootstrap import multi_bootstrap
-from forge.study.statistics.testing import holm, t_tests
+from forge.study.statistics.testing import t_tests
+from forge.tasks.metrics.multiple import holm
 
 FACTORS = dict.fromkeys(("feature", "attention", "response"), ("off", "on"))
 WEIGHTS_EC = np.array([one.weights_C for one in contrasts(FACTORS, full_grid(FACTORS))])

@@ -18,7 +18,8 @@ from forge.study.statistics.anova import Source, anova, residual_deviation
 from forge.study.statistics.bootstrap import multi_bootstrap
 from forge.study.statistics.lenth import Lenth, lenth
 from forge.study.statistics.power import Detectable, Plan, detectable, plan_seeds
-from forge.study.statistics.testing import ALPHA, FloatArray, TTests, critical, holm, holm_levels, t_tests
+from forge.study.statistics.testing import ALPHA, FloatArray, TTests, critical, holm_levels, t_tests
+from forge.tasks.metrics.multiple import holm
 
 COSTS = ("cpu_seconds", "wall_seconds", "steps")
 

@@ -12,7 +12,8 @@ from forge.study.grid import Grid
 from forge.study.statistics.anova import residual_deviation
 from forge.study.statistics.comparisons import dunnett_p, perhaps_best
 from forge.study.statistics.ranks import mean_ranks
-from forge.study.statistics.testing import FloatArray, holm, t_tests
+from forge.study.statistics.testing import FloatArray, t_tests
+from forge.tasks.metrics.multiple import holm
 
 CONTROLS = ("random_teacher", "shuffled_logits")
 

@@ -47,7 +47,7 @@ def _result(course: Course, name: str) -> Result:
         raise UserError(
             f"{course.store.folder / 'results' / name}.npz  is damaged; delete it, and the study makes it again"
         )
-    cell = {} if job.cell.control else dict(job.cell.levels)
+    cell = dict(job.cell.levels)  # of a control too: the cell that it is compared with
     return Result(
         cell, job.cell.control, job.seed, course.value(standing), _measures(course, record), _ordered(course, examples)
     )

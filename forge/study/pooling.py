@@ -10,7 +10,8 @@ import numpy as np
 from forge.study.effects import Effect
 from forge.study.grid import Grid
 from forge.study.statistics.anova import residual_deviation
-from forge.study.statistics.testing import ALPHA, critical, holm
+from forge.study.statistics.testing import ALPHA, critical
+from forge.tasks.metrics.multiple import holm
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from forge.core.errors import UserError
 from forge.study.analysis import analyse
 from forge.study.contrasts import full_grid, three_factor_array
 from forge.study.results import Result
-from forge.study.statistics.testing import holm
 from forge.study.wording import best_cells, headline, needed_seeds, outlook, pooled_headline, says, verdict
+from forge.tasks.metrics.multiple import holm
 
 
 def _one(declared, results):

@@ -10,7 +10,8 @@ from forge.study.statistics.anova import residual_deviation
 from forge.study.statistics.bootstrap import multi_bootstrap
 from forge.study.statistics.comparisons import perhaps_best
 from forge.study.statistics.power import detectable, plan_seeds
-from forge.study.statistics.testing import holm, t_tests
+from forge.study.statistics.testing import t_tests
+from forge.tasks.metrics.multiple import holm
 
 FACTORS = dict.fromkeys("FAR", ("off", "on"))
 WEIGHTS_EC = np.array([one.weights_C for one in contrasts(FACTORS, full_grid(FACTORS))])

@@ -120,6 +120,11 @@ def test_blocks_share_their_start_and_cells_differ(calm: Path) -> None:
     assert (declared.outcome, declared.scale, declared.combine) == ("accuracy", 100.0, "mean")
     assert len(results) == CELLS * SEEDS
     assert sum(result.control is not None for result in results) == 2 * SEEDS
+    belongs = {result.control: dict(result.cell) for result in results if result.control}
+    assert belongs == {
+        "random_teacher": {"attention": "attention_kl", "response": "off"},
+        "shuffled_logits": {"attention": "off", "response": "forward_kl"},
+    }
     loss = {(tuple(one.cell.values()), one.control, one.seed): one.measures["loss"] for one in results}
     assert len(set(loss.values())) == len(loss)
 

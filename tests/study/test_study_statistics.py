@@ -14,7 +14,8 @@ from forge.study.statistics.comparisons import dunnett_p
 from forge.study.statistics.lenth import lenth
 from forge.study.statistics.power import detectable_shift, power_of
 from forge.study.statistics.ranks import mean_ranks, nemenyi_difference, nemenyi_q
-from forge.study.statistics.testing import holm, holm_levels, t_tests
+from forge.study.statistics.testing import holm_levels, t_tests
+from forge.tasks.metrics.multiple import holm
 
 UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 ABC = dict.fromkeys("ABC", ("off", "on"))

@@ -66,17 +66,6 @@ def spread(df: float, nodes: int = 256) -> tuple[FloatArray, FloatArray]:
     return np.sqrt(2 * gammaincinv(df / 2, (at + 1) / 2) / df), weight / 2
 
 
-def holm(p_E: FloatArray) -> FloatArray:
-    """Adjusted p along the last axis: the chance of any false finding among them stays below α (Holm 1979)."""
-    p_E = np.asarray(p_E, dtype=np.float64)
-    order = np.argsort(p_E, axis=-1, kind="stable")
-    left = np.arange(p_E.shape[-1], 0, -1)
-    stepped = np.maximum.accumulate(np.take_along_axis(p_E, order, -1) * left, axis=-1)
-    adjusted = np.empty_like(stepped)
-    np.put_along_axis(adjusted, order, np.minimum(stepped, 1.0), -1)
-    return adjusted
-
-
 def holm_levels(p_E: FloatArray, alpha: float = ALPHA) -> FloatArray:
     """The level at which Holm's procedure judges each effect: found is whose p is not above it.
 
