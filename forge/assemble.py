@@ -62,8 +62,11 @@ class Prepared:
     teaching: Teaching | None
 
 
-def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = None) -> None:
-    """Run to the end, or continue and run to the end. Raises what went wrong after writing it down."""
+def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = None, also: Sequence[Sink] = ()) -> None:
+    """Run to the end, or continue and run to the end. Raises what went wrong after writing it down.
+
+    `also` are sinks beside those of the run.
+    """
     stop = stop or StopRequest()
     quiet_libraries()
     settings = found.resolved.settings
@@ -88,7 +91,7 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
             stop.saves = True  # from here on a stop is written down
             found.run.begin_life(_facts(found, prepared), job() | {"command": list(command)})
         try:
-            sinks = _open_sinks(found, state_file, stack) if main else []
+            sinks = [*_open_sinks(found, state_file, stack), *also] if main else []
             accelerator.wait_for_everyone()
             _train(found, prepared, fan_out(*sinks), checkpoint, stop)
             if main:
