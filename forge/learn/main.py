@@ -1,0 +1,76 @@
+"""The verb `learn`: which face, or which errand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from forge.core.errors import EXIT_DONE, UserError
+from forge.learn.cards import PHASES
+from forge.learn.course import load_course
+from forge.learn.lessons import ROOT
+from forge.learn.state import FOLDER, Store
+from forge.learn.worker import Worker
+
+
+def learn(options: argparse.Namespace) -> int:
+    """Run the verb; the exit code."""
+    if not (ROOT / "configs").is_dir():
+        raise UserError(f"the lessons run the configurations of a checkout of Forge, and {ROOT} is none")
+    if options.reset:
+        return _reset()
+    if options.verify:
+        return _verify()
+    worker = Worker(FOLDER)
+    try:
+        return _face(options, worker)
+    finally:
+        worker.close()
+
+
+def _face(options: argparse.Namespace, worker: Worker) -> int:
+    course = load_course(worker)
+    if options.unlock_all:
+        course.unlock_all()
+        sys.stdout.write("everything is unlocked, and that is noted in your progress\n")
+    if options.test_out is not None:
+        if not 1 <= options.test_out <= len(PHASES):
+            raise UserError(f"--test-out: there are phases 1 to {len(PHASES)}")
+        from forge.learn.terminal import Terminal
+
+        return EXIT_DONE if Terminal(course).test_out(options.test_out) else 1
+    if options.unlock_all:
+        return EXIT_DONE
+    from forge.learn.terminal import Terminal
+
+    worker.start()  # it warms up while the learner reads
+    Terminal(course).walk()
+    return EXIT_DONE
+
+
+def _reset() -> int:
+    from forge.learn.terminal import ask_reset
+
+    if not ask_reset():
+        sys.stdout.write("nothing was changed\n")
+        return EXIT_DONE
+    Store().reset()
+    sys.stdout.write("all progress is forgotten\n")
+    return EXIT_DONE
+
+
+def _verify() -> int:
+    from forge.learn.verify import verify
+
+    with tempfile.TemporaryDirectory(prefix="forge-learn-") as folder:
+        problems = verify(Path(folder), _say)
+    if problems:
+        raise UserError("lessons with defects:\n" + "\n".join(problems))
+    return EXIT_DONE
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
