@@ -28,6 +28,7 @@ from forge.runs.run_dir import METADATA, METRICS, STATE
 from forge.runs.sinks import read_metrics
 
 MOST_TYPED = 4_000  # characters of an answer
+MOST_NUMBER = 1e300
 MEASURED = ("evaluation", "test")
 HINTS_AFTER = 2  # failures before the first hint
 WORKED_AFTER = 4
@@ -106,7 +107,7 @@ def _judge_evidence(question: EvidenceQuestion, record: Record | None) -> Verdic
 def read_number(answer: Value) -> float | None:
     """A number as people type it: 0.5, 0,5, 1,024, 50 %; None where it is none."""
     if isinstance(answer, int | float):
-        return float(answer)
+        return float(answer) if abs(answer) < MOST_NUMBER else None
     text = answer.strip().replace("−", "-").replace(" ", "").removesuffix("%")
     text = text.replace(",", "") if THOUSANDS.fullmatch(text) else text.replace(",", ".")
     return float(text) if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d{1,3})?", text, re.IGNORECASE) else None

@@ -52,10 +52,8 @@ class Course:
         flat = [entry for phase in phases for entry in [*phase["lessons"], phase["gate"]]]
         following = next((entry["id"] for entry in flat if not entry["passed"] and not entry["locked"]), None)
         done = sum(entry["passed"] for phase in phases for entry in phase["lessons"])
-        terms = {
-            term: meaning for name, lesson in self.lessons.items()
-            if not gates.why_locked(CARDS[name], state, self.lessons) for term, meaning in lesson.file.terms.items()
-        }  # fmt: skip
+        begun = [lesson for name, lesson in self.lessons.items() if state.lesson(name).status != "open"]
+        terms = {term: meaning for lesson in begun for term, meaning in lesson.file.terms.items()}
         return {
             "phases": phases,
             "next": following,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from forge.core.errors import EXIT_DONE, UserError
@@ -13,6 +14,12 @@ from forge.learn.course import load_course
 from forge.learn.lessons import ROOT
 from forge.learn.state import FOLDER, Store
 from forge.learn.worker import Worker
+
+NEEDED = ("starlette", "uvicorn", "markdown_it")
+MISSING = (
+    "the page needs the extra `learn`: pip install -c constraints.txt -e '.[learn]'; "
+    "without it, `python forge.py learn --terminal` teaches the same"
+)
 
 
 def learn(options: argparse.Namespace) -> int:
@@ -26,6 +33,9 @@ def learn(options: argparse.Namespace) -> int:
     worker = Worker(FOLDER)
     try:
         return _face(options, worker)
+    except KeyboardInterrupt:
+        sys.stdout.write("\nYour progress is saved. The same command goes on from here.\n")
+        return EXIT_DONE
     finally:
         worker.close()
 
@@ -41,13 +51,19 @@ def _face(options: argparse.Namespace, worker: Worker) -> int:
         from forge.learn.terminal import Terminal
 
         return EXIT_DONE if Terminal(course).test_out(options.test_out) else 1
+    if options.terminal:
+        from forge.learn.terminal import Terminal
+
+        worker.start()  # it warms up while the learner reads
+        Terminal(course).walk()
+        return EXIT_DONE
     if options.unlock_all:
         return EXIT_DONE
-    from forge.learn.terminal import Terminal
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise UserError(f"{', '.join(missing)} not installed: {MISSING}")
+    from forge.learn.server import serve
 
-    worker.start()  # it warms up while the learner reads
-    Terminal(course).walk()
-    return EXIT_DONE
+    return serve(course, worker.start, options.port, options.no_browser)
 
 
 def _reset() -> int:
