@@ -14,6 +14,7 @@ from forge.learn.course import Tell
 from forge.learn.results import Record
 
 KEPT = 20  # jobs that one may still ask for
+ENDS = ("done", "failed")
 POLL_S = 0.1
 ALIVE_S = 10.0  # between signs of life on a quiet line
 
@@ -23,18 +24,26 @@ class Jobs:
 
     def __init__(self) -> None:
         self._events: dict[str, list[dict[str, Any]]] = {}
+        self._newest: dict[str, str] = {}  # of each lesson
 
-    def start(self, work: Callable[[Tell], Record]) -> str:
+    def start(self, lesson: str, work: Callable[[Tell], Record]) -> str:
         """Begin; the job's name."""
         name, events = secrets.token_hex(8), []  # type: tuple[str, list[dict[str, Any]]]
         for old in list(self._events)[: max(0, len(self._events) - KEPT + 1)]:
             del self._events[old]
         self._events[name] = events
+        self._newest[lesson] = name
         threading.Thread(target=_work, args=(work, events), name=f"experiment-{name}", daemon=True).start()
         return name
 
     def __contains__(self, name: str) -> bool:
         return name in self._events
+
+    def running(self, lesson: str) -> str | None:
+        """The job of a lesson that is not over, for who reloads the page meanwhile."""
+        name = self._newest.get(lesson, "")
+        events = self._events.get(name)
+        return None if events is None or (events and events[-1]["event"] in ENDS) else name
 
     async def follow(self, name: str, begin: int = 0) -> AsyncIterator[str]:
         """A job's events as server-sent events, from one on, until its end."""
@@ -44,7 +53,7 @@ class Jobs:
                 event = events[sent]
                 sent, quiet = sent + 1, 0.0
                 yield f"id: {sent}\ndata: {json.dumps(event)}\n\n"
-                if event["event"] in {"done", "failed"}:
+                if event["event"] in ENDS:
                     return
             await asyncio.sleep(POLL_S)
             quiet += POLL_S

@@ -129,7 +129,7 @@ class Record(Section):
 def word_diff(title: str, before: str, after: str) -> Diff:
     """What became of a text, word by word."""
     old, new = before.split(), after.split()
-    pieces: list[tuple[Literal["same", "gone", "new"], str]] = Field(default=[])
+    pieces: list[tuple[Literal["same", "gone", "new"], str]] = []
     for tag, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "equal":
             pieces.append(("same", " ".join(old[a:b])))

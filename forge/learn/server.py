@@ -129,7 +129,9 @@ class Page:
     async def lesson(self, request: Request) -> Response:
         """One lesson, its text as HTML."""
         view = await run_in_threadpool(self.course.view_lesson, request.path_params["name"])
-        return JSONResponse(view | {"html": self._markdown.render(view["text"])})
+        return JSONResponse(
+            view | {"html": self._markdown.render(view["text"]), "job": self.jobs.running(request.path_params["name"])}
+        )
 
     async def predict(self, request: Request) -> Response:
         """Keep a prediction."""
@@ -140,7 +142,7 @@ class Page:
         """Start an experiment; its events come from /api/jobs/."""
         name, given = request.path_params["name"], await _body(request, Experiment)
         await run_in_threadpool(self.course.view_lesson, name)  # a locked lesson runs nothing
-        job = self.jobs.start(lambda tell: self.course.experiment(name, given.controls, tell))
+        job = self.jobs.start(name, lambda tell: self.course.experiment(name, given.controls, tell))
         return JSONResponse({"job": job}, 202)
 
     async def follow(self, request: Request) -> Response:

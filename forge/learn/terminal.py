@@ -144,7 +144,7 @@ class Terminal:
         for control in view["controls"]:
             start = last.get(control["name"], control["start"])
             values[control["name"]] = self._control(control, start)
-        _say(f"Running, about {view['budget_s']:g} s at most on a free machine …")
+        _say(f"Running. Budget: {view['budget_s']:g} s …")
         try:
             record = self.course.experiment(name, values, self._tell)
         except UserError as error:

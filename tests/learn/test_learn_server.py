@@ -211,6 +211,18 @@ def test_an_experiment_sends_its_events_also_to_who_comes_late(page: Served) -> 
     assert page.get("/api/lesson/what-is-ai")[1]["record"]["controls"]["rounds"] == 50
 
 
+def test_a_reload_in_the_middle_finds_the_experiment_that_runs(page: Served) -> None:
+    page.post("/api/lesson/what-is-ai/predict", {"choice": 1})
+    canned, hold = page.course.runner, threading.Event()
+    assert isinstance(canned, Canned)
+    canned.hold = hold
+    job = page.post("/api/lesson/what-is-ai/run", {"controls": {}})[1]["job"]
+    assert page.get("/api/lesson/what-is-ai")[1]["job"] == job
+    hold.set()
+    assert follow(page, job)[-1]["event"] == "done"
+    assert page.get("/api/lesson/what-is-ai")[1]["job"] is None
+
+
 def test_what_an_experiment_refuses_comes_as_its_last_event(page: Served) -> None:
     job = page.post("/api/lesson/what-is-ai/run", {"controls": {}})[1]["job"]
     assert follow(page, job) == [{"event": "failed", "text": "say first what you expect; then the experiment runs"}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import ROOT
 
 from forge.core.errors import UserError
 from forge.learn.course import Course
@@ -136,6 +139,23 @@ def test_the_process_ends_with_the_face_that_started_it(tmp_path: Path) -> None:
     lone.close()
     assert pid
     deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_it_also_ends_with_a_face_that_was_killed(tmp_path: Path) -> None:
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\nfrom forge.learn.worker import Worker\n"
+        f"worker = Worker(Path({str(tmp_path)!r})); worker.start(); print(worker.pid, flush=True); time.sleep(600)"
+    )
+    face = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert face.stdout
+    pid = int(face.stdout.readline())
+    face.kill()
+    face.wait()
+    deadline = time.monotonic() + 120
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()

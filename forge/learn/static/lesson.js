@@ -22,6 +22,7 @@ class Lesson {
     this.drawExperiment();
     this.drawPictures();
     this.drawCheck();
+    if (view.job) this.through(async () => view.job); // it began before a reload, or in another window
   }
 
   text() {
@@ -49,7 +50,7 @@ class Lesson {
     this.button = h("button", { class: "button", type: "submit", disabled: made === null }, view.record ? "Run again" : "Run");
     const form = h("form", { onsubmit: (event) => { event.preventDefault(); this.run(); } },
       view.controls.map((control) => this.control(control)),
-      h("div", { class: "go" }, this.button, h("span", { class: "quiet" }, `Takes up to ${view.budget_s} seconds.`)), this.bar, this.status);
+      h("div", { class: "go" }, this.button, h("span", { class: "quiet" }, `Budget: ${view.budget_s} seconds.`)), this.bar, this.status);
     this.experiment.replaceChildren(
       h("h2", { id: "experiment-title" }, "The experiment"),
       h("p", {}, view.about),
@@ -106,14 +107,18 @@ class Lesson {
     }));
   }
 
-  async run() {
+  run() {
     if (this.running) return;
+    this.through(async () => (await ask(`/api/lesson/${this.view.id}/run`, { controls: this.values() })).job);
+  }
+
+  /** An experiment from its start, or from where it is, to its end. */
+  async through(start) {
     this.busy(true);
     this.status.textContent = "Starting …";
     const began = performance.now();
     try {
-      const { job } = await ask(`/api/lesson/${this.view.id}/run`, { controls: this.values() });
-      await this.follow(job, began);
+      await this.follow(await start(), began);
       await this.refresh();
       this.drawPictures();
       this.drawExperiment();
@@ -133,7 +138,7 @@ class Lesson {
     this.button.disabled = on;
     this.bar.hidden = !on;
     this.bar.value = 0;
-    this.status.classList.remove("bad");
+    if (on) this.status.classList.remove("bad");
     this.pictures.setAttribute("aria-busy", on);
   }
 

@@ -2,9 +2,13 @@
 
 import { h, short } from "./dom.js";
 
-const WIDTH = 560;
 const HEIGHT = 225;
 const EDGE = { left: 66, right: 16, top: 14, bottom: 40 };
+
+/** Units of a drawing's width: pixels where the window is narrow, so that letters keep their size. */
+function room() {
+  return Math.max(260, Math.min(560, document.getElementById("main").clientWidth - 66));
+}
 
 /** A picture as a figure with its title; what it shows is also said in words. */
 export function draw(picture) {
@@ -38,23 +42,24 @@ export class LiveChart {
 }
 
 function lines(picture) {
+  const width = room();
   const points = picture.series.flatMap((series) => series.points);
   const ends = [picture.low, picture.high].filter((edge) => typeof edge === "number");
   const [left, right] = span([...points.map(([x]) => x), ...(picture.longest ? [0, picture.longest] : [])]);
   const [low, high] = span([...points.map(([, y]) => y), ...ends], ends.length < 2);
-  const x = (value) => EDGE.left + ((value - left) / (right - left)) * (WIDTH - EDGE.left - EDGE.right);
+  const x = (value) => EDGE.left + ((value - left) / (right - left)) * (width - EDGE.left - EDGE.right);
   const y = (value) => HEIGHT - EDGE.bottom - ((value - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
   const floor = HEIGHT - EDGE.bottom;
   const parts = [
     ticks(low, high, 4).map((value) => [
-      h("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(value), y2: y(value) }),
+      h("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }),
       h("text", { class: "tick", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, short(value))]),
-    ticks(left, right, 5).map((value) =>
+    ticks(left, right, width > 400 ? 5 : 3).map((value) =>
       h("text", { class: "tick", x: x(value), y: floor + 17, "text-anchor": "middle" }, short(value))),
     (picture.marks ?? []).map((mark) => [
       h("line", { class: "mark", x1: x(mark.x), x2: x(mark.x), y1: EDGE.top, y2: floor }),
       h("text", { class: "tick", x: x(mark.x) - 4, y: EDGE.top + 9, "text-anchor": "end" }, mark.label)]),
-    h("text", { class: "axis", x: (EDGE.left + WIDTH) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, picture.x),
+    h("text", { class: "axis", x: (EDGE.left + width) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, picture.x),
     h("text", { class: "axis", x: 0, y: 0, "text-anchor": "middle",
       transform: `translate(12 ${(EDGE.top + floor) / 2}) rotate(-90)` }, picture.y),
     picture.series.map((series, place) => curve(series, place, x, y)),
@@ -62,7 +67,7 @@ function lines(picture) {
   const said = picture.series.filter((series) => series.points.length).map((series) =>
     `${series.name}: from ${short(series.points[0][1])} to ${short(series.points.at(-1)[1])}`).join("; ");
   return [
-    h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${picture.title}. ${said || "no points yet"}` }, parts),
+    h("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${picture.title}. ${said || "no points yet"}` }, parts),
     picture.series.length ? h("p", { class: "legend" }, picture.series.map((series, place) => [
       h("span", { class: `key c${place % 5}` }), `${series.name}: ${series.points.length ? short(series.points.at(-1)[1]) : ""} `])) : null,
   ];
@@ -78,14 +83,17 @@ function curve(series, place, x, y) {
 }
 
 function heat(picture) {
+  const width = room();
   const most = Math.max(...picture.values.flat().map(Math.abs), 1e-9);
-  const wide = Math.min(130, 16 + 7 * Math.max(...picture.rows.map((name) => name.length)));
-  const cell = (WIDTH - wide) / picture.columns.length;
+  const wide = Math.min(width * 0.36, 16 + 7 * Math.max(...picture.rows.map((name) => name.length)));
+  const cell = (width - wide) / picture.columns.length;
   const tall = Math.min(Math.max(cell, 18), 34);
-  const slanted = picture.columns.some((name) => name.length * 6.5 > cell);
+  const slanted = picture.columns.some((name) => name.length * 6.5 > cell * Math.max(1, Math.ceil(15 / cell)));
   const top = slanted ? 20 + 4.6 * Math.max(...picture.columns.map((name) => name.length)) : 24;
   const height = top + tall * picture.rows.length + 4;
+  const every = Math.ceil(15 / cell); // names of columns that are too close to each other are left out
   const parts = picture.columns.map((name, place) => {
+    if (place % every) return null;
     const at = wide + cell * (place + 0.5);
     return h("text", slanted
       ? { class: "tick", transform: `translate(${at - 2} ${top - 6}) rotate(-42)` }
@@ -108,22 +116,23 @@ function heat(picture) {
     const best = picture.values[row].reduce((a, b, i, all) => (Math.abs(b) > Math.abs(all[a]) ? i : a), 0);
     return `${name}: most at ${picture.columns[best]}, ${short(picture.values[row][best])}`;
   }).join("; ");
-  return h("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `${picture.title}. ${said}` }, parts);
+  return h("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${picture.title}. ${said}` }, parts.filter(Boolean));
 }
 
 function bars(picture) {
-  const wide = Math.min(190, 16 + 7.2 * Math.max(...picture.bars.map((bar) => bar.label.length)));
+  const width = room();
+  const wide = Math.min(width * 0.4, 16 + 7.2 * Math.max(...picture.bars.map((bar) => bar.label.length)));
   const tall = 30;
-  const room = WIDTH - wide - 60;
+  const long = width - wide - 60;
   const said = picture.bars.map((bar) => `${bar.label} ${short(bar.value)}`).join(", ");
-  return h("svg", { viewBox: `0 0 ${WIDTH} ${tall * picture.bars.length + 4}`, role: "img", "aria-label": `${picture.title}. ${said}` },
+  return h("svg", { viewBox: `0 0 ${width} ${tall * picture.bars.length + 4}`, role: "img", "aria-label": `${picture.title}. ${said}` },
     picture.bars.map((bar, place) => {
-      const length = room * Math.min(Math.max(bar.value / picture.most, 0), 1);
+      const length = long * Math.min(Math.max(bar.value / picture.most, 0), 1);
       return [
         h("text", { class: bar.strong ? "label strong" : "label", x: wide - 8, y: tall * (place + 0.5) + 5, "text-anchor": "end" }, bar.label),
-        h("rect", { class: "track", x: wide, y: tall * place + 5, width: room, height: tall - 10, rx: 4 }),
+        h("rect", { class: "track", x: wide, y: tall * place + 5, width: long, height: tall - 10, rx: 4 }),
         h("rect", { class: bar.strong ? "bar strong" : "bar", x: wide, y: tall * place + 5, width: Math.max(length, 2), height: tall - 10, rx: 4 }),
-        h("text", { class: bar.strong ? "label strong" : "label", x: wide + room + 8, y: tall * (place + 0.5) + 5 },
+        h("text", { class: bar.strong ? "label strong" : "label", x: wide + long + 8, y: tall * (place + 0.5) + 5 },
           picture.most === 1 ? `${Math.round(100 * bar.value)}%` : short(bar.value)),
       ];
     }));

@@ -68,7 +68,7 @@ def run(controls: Mapping[str, Value], live: Live) -> Result:
                 rows=[a if a == b else f"{a} → {b}" for a, b in zip(first.words, second.words, strict=True)],
                 columns=names,
                 values=[[round(moved[w], 3) for moved in moved_LW] for w in range(len(first.words))],
-                note="Dark: changed much. White: not at all.",
+                note="Strong colour: changed much. Pale: hardly or not at all.",
                 show_values=True,
             ),
             Heat(
