@@ -55,7 +55,7 @@ class Canned:
 
     def run(
         self, lesson: str, controls: Mapping[str, Value], folder: Path, budget_s: float, tell: Any
-    ) -> tuple[Result, float]:
+    ) -> tuple[Result, float, float]:
         self.asked.append((lesson, dict(controls)))
         if self.fail:
             error, self.fail = self.fail, None
@@ -65,7 +65,11 @@ class Canned:
             assert self.hold.wait(60)
         changed = int(controls.get("changed") != controls.get("sentence"))
         numbers = {"exchanged": changed, "rows_first": changed, "rows_last": 7 * changed, "words": 7}
-        return Result(said="It ran.", numbers=numbers, pictures=PICTURES, command="python forge.py --config x"), 0.1
+        return (
+            Result(said="It ran.", numbers=numbers, pictures=PICTURES, command="python forge.py --config x"),
+            0.1,
+            0.1,
+        )
 
 
 def course_in(folder: Path) -> Course:

@@ -35,8 +35,8 @@ class Runner(Protocol):
 
     def run(
         self, lesson: str, controls: Mapping[str, Value], folder: Path, budget_s: float, tell: Tell
-    ) -> tuple[Result, float]:
-        """The result and its seconds; `tell` hears of progress."""
+    ) -> tuple[Result, float, float]:
+        """The result, seconds by the clock, seconds of computing; `tell` hears of progress."""
 
 
 class Course:
@@ -107,8 +107,9 @@ class Course:
         values = lesson.file.start() | dict(controls)
         if problem := lesson.file.unfit(values):
             raise UserError(problem)
-        result, seconds = self.runner.run(name, values, self.store.folder, float(lesson.file.budget_s), tell)
-        record = Record(lesson=name, controls=values, result=result, seconds=round(seconds, 2))
+        result, *took = self.runner.run(name, values, self.store.folder, float(lesson.file.budget_s), tell)
+        seconds, computed = (round(value, 2) for value in took)
+        record = Record(lesson=name, controls=values, result=result, seconds=seconds, computed=computed)
         path = self._record_path(name)
         with storage_errors("keeping the experiment's result"):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,9 @@ class Record(Section):
     controls: dict[str, Value]
     result: Result
     seconds: Number
+    """By the clock."""
+    computed: Number
+    """Seconds of computing: what the budget is about, on a busy machine too."""
 
 
 def word_diff(title: str, before: str, after: str) -> Diff:

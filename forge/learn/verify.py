@@ -6,16 +6,18 @@ whose worked answer does not, is a defect of the lesson.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from forge.learn import gates
 from forge.learn.cards import PHASES
 from forge.learn.checks import judge, reference_answer
-from forge.learn.course import Course
+from forge.learn.course import Course, Runner, Tell
 from forge.learn.lessons import Lesson, Part, load_lessons
 from forge.learn.questions import EvidenceQuestion, Question, Value
+from forge.learn.results import Result
 from forge.learn.state import Store
 from forge.learn.worker import Worker
 
@@ -25,24 +27,52 @@ Say = Callable[[str], None]
 def verify(folder: Path, say: Say) -> list[str]:
     """Walk all lessons with progress of their own in `folder`; what is wrong, a line each."""
     worker = Worker(folder)
-    course = Course(load_lessons(), Store(folder), worker)
+    timed = _Timed(worker)
+    course = Course(load_lessons(), Store(folder), timed)
     problems: list[str] = []
     try:
         for phase in PHASES:
             written = [course.lessons[card.id] for card in phase.cards if card.id in course.lessons]
             for lesson in written:
                 found = list(_verify_lesson(course, lesson))
-                record = course.record(lesson.id)
-                took = f", newest experiment {record.seconds:.1f} s" if record else ""
-                say(f"{lesson.card.number} {lesson.id}: {'; '.join(found) or 'ok'}{took}")
+                took = timed.of(lesson.id)
+                if took and median(took) > lesson.file.budget_s:
+                    found.append(f"its experiments need more than its budget of {lesson.file.budget_s:g} s")
+                shown = ", ".join(f"{seconds:.1f}" for seconds in took)
+                say(
+                    f"{lesson.card.number} {lesson.id}: {'; '.join(found) or 'ok'}; experiments: {shown} s of computing"
+                )
                 problems += [f"{lesson.id}: {problem}" for problem in found]
             if len(written) == len(phase.cards):
                 _pass_gate(course, phase.number)
             elif phase.number > 1:
                 course.unlock_all()  # a gate before it cannot be passed yet
+        if took := timed.of():
+            figures = f"median {median(took):.1f} s of computing on a thread, longest {max(took):.1f}"
+            say(f"{len(took)} experiments: {figures}")
     finally:
         worker.close()
     return problems
+
+
+class _Timed:
+    """A runner that remembers how long experiments computed."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._took: list[tuple[str, float]] = []
+
+    def run(
+        self, lesson: str, controls: Mapping[str, Value], folder: Path, budget_s: float, tell: Tell
+    ) -> tuple[Result, float, float]:
+        """As the runner does it."""
+        ran = self._runner.run(lesson, controls, folder, budget_s, tell)
+        self._took.append((lesson, ran[2]))
+        return ran
+
+    def of(self, lesson: str | None = None) -> list[float]:
+        """Seconds of computing of a lesson's experiments, or of all."""
+        return [seconds for name, seconds in self._took if lesson in {None, name}]
 
 
 def _verify_lesson(course: Course, lesson: Lesson) -> Iterator[str]:

@@ -82,7 +82,7 @@ class Worker:
 
     def run(
         self, lesson: str, controls: Mapping[str, Value], folder: Path, budget_s: float, tell: Tell
-    ) -> tuple[Result, float]:
+    ) -> tuple[Result, float, float]:
         """Run an experiment; raises UserError where it refuses, runs over its budget, or dies twice."""
         if not self._busy.acquire(blocking=False):
             raise UserError("another experiment is running, perhaps in another window; wait for it to end")
@@ -111,7 +111,7 @@ class Worker:
 
     def _run(
         self, lesson: str, controls: Mapping[str, Value], folder: Path, budget_s: float, tell: Tell
-    ) -> tuple[Result, float]:
+    ) -> tuple[Result, float, float]:
         self._wait_until_ready(tell)
         began = time.monotonic()
         request = {"lesson": lesson, "controls": dict(controls), "folder": str(folder), "seconds": budget_s * SOFT}
@@ -126,7 +126,8 @@ class Worker:
                 raise UserError(str(event["text"]))
             if event["event"] == "result":
                 try:
-                    return Result.model_validate_json(json.dumps(event["result"])), time.monotonic() - began
+                    result = Result.model_validate_json(json.dumps(event["result"]))
+                    return result, time.monotonic() - began, float(event["computed"])
                 except ValidationError as error:
                     raise UserError(f"the experiment's result cannot be read: {error.errors()[0]['msg']}") from None
             tell(event)

@@ -62,7 +62,8 @@ def test_in_a_browser_with_the_keyboard_alone(served: str, watched: Any, home: P
             look_at_the_map(window, course, lesson)
             walk_lesson(window, course, lesson)
         if len(written) < len(phase.cards):
-            break
+            course.unlock_all()  # the way on leads through a gate that cannot be tried yet
+            continue
         walk_gate(window, course, phase.number, fail_first=phase.number == 1)
     window.go("", ".phases")
     done = sum(progress.passed for progress in course.store.read().lessons.values())
@@ -74,6 +75,15 @@ def look_at_the_map(window: Watched, course: Course, lesson: Lesson) -> None:
     """This lesson is open; every later one is locked, says why, and opens neither by key nor by address."""
     window.go("", ".phases")
     assert window.page.query_selector(f"a.node.next[data-id={lesson.id}]")
+    if not course.store.read().unlocked_all_at:
+        try_what_is_locked(window, course, lesson)
+    window.go("", ".phases")
+    window.activate(f"a.node[data-id={lesson.id}]")
+    window.page.wait_for_selector(".lesson")
+    assert window.text("h1") == lesson.card.title
+
+
+def try_what_is_locked(window: Watched, course: Course, lesson: Lesson) -> None:
     order = list(CARDS)
     later = [name for name in order[order.index(lesson.id) + 1 :] if name in course.lessons][:1] or order[-1:]
     for name in later:
@@ -87,10 +97,6 @@ def look_at_the_map(window: Watched, course: Course, lesson: Lesson) -> None:
         window.go(f"lesson/{name}", ".refusal")
         assert "still locked" in window.text(".refusal h1")
         assert window.text(".refusal [role=alert]").endswith(".")
-    window.go("", ".phases")
-    window.activate(f"a.node[data-id={lesson.id}]")
-    window.page.wait_for_selector(".lesson")
-    assert window.text("h1") == lesson.card.title
 
 
 def walk_lesson(window: Watched, course: Course, lesson: Lesson) -> None:
@@ -267,6 +273,8 @@ def test_in_a_terminal(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     worker, screen = Worker(Path(".forge")), io.StringIO()
     course = load_course(worker, Path(".forge"))
+    if len(course.lessons) < len(CARDS):
+        course.unlock_all()  # the way on leads through gates that cannot be tried yet
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setattr(sys, "stdin", AtPrompts(course, screen))
     try:

@@ -102,7 +102,7 @@ def record(tmp_path: Path) -> Record:
     (tmp_path / "training_state.json").write_text(json.dumps({"status": "completed", "step": 20}))
     (tmp_path / "run_metadata.json").write_text(json.dumps({"config": {"train": {"batch_size": 32}}}))
     result = Result(said="", numbers={"words": 7}, run=str(tmp_path))
-    return Record(lesson="x", controls={"epochs": 2}, result=result, seconds=1)
+    return Record(lesson="x", controls={"epochs": 2}, result=result, seconds=1, computed=1)
 
 
 @pytest.mark.parametrize(

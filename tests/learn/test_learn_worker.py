@@ -120,7 +120,7 @@ def test_over_its_budget_training_is_saved_and_goes_on(worker: Worker) -> None:
         worker.run("what-is-ai", controls, worker.folder, 0.7, tell)
     reached = max(seen)
     seen.clear()
-    result, _ = worker.run("what-is-ai", controls, worker.folder, 10, tell)
+    result, *_ = worker.run("what-is-ai", controls, worker.folder, 10, tell)
     assert result.numbers["rounds"] == 390
     assert reached >= 1
     assert min(seen) > reached - 10, "it went on from the checkpoint"

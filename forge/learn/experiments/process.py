@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,10 +48,12 @@ def _listen(requests: queue.Queue[dict[str, Any]]) -> None:
 
 
 def _answer(request: Mapping[str, Any], send: Tell) -> dict[str, Any]:
+    began = time.process_time()
     try:
         live = Live(Path(request["folder"]), float(request["seconds"]), send)
         result = EXPERIMENTS[request["lesson"]](request["controls"], live)
-        return {"event": "result", "result": result.model_dump(mode="json")}
+        computed = time.process_time() - began
+        return {"event": "result", "result": result.model_dump(mode="json"), "computed": computed}
     except ForgeError as error:
         return {"event": "failed", "text": str(error).splitlines()[0]}
     except Exception as error:

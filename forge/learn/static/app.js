@@ -1,12 +1,13 @@
 // Which view the address asks for. Views draw what the server says and decide nothing.
 
-import { ask, h } from "./dom.js";
+import { announce, ask, h } from "./dom.js";
 import { showLesson } from "./lesson.js";
 import { showMap } from "./map.js";
 import { showQuiz } from "./quiz.js";
 
 const main = document.getElementById("main");
 let shown = 0;
+let known = ""; // the map as it was last told
 
 /** The view of the present address, drawn anew. */
 async function show() {
@@ -20,7 +21,7 @@ async function show() {
     if (turn !== shown) return;
     main.replaceChildren(refusal(error));
   }
-  document.title = `${main.querySelector("h1")?.textContent ?? "Map"} · From Zero to Forge`;
+  document.title = kind ? `${main.querySelector("h1").textContent} · From Zero to Forge` : "From Zero to Forge";
   scrollTo(0, 0);
   await progress();
   if (turn > 1) main.focus({ preventScroll: true });
@@ -44,7 +45,9 @@ function refusal(error) {
 /** The bar in the header. */
 async function progress() {
   try {
-    const { passed, lessons } = await ask("/api/map");
+    const view = await ask("/api/map");
+    const { passed, lessons } = view;
+    known = JSON.stringify(view);
     const share = h("svg", { viewBox: "0 0 100 8", "aria-hidden": "true", preserveAspectRatio: "none" },
       h("rect", { class: "track", width: 100, height: 8, rx: 4 }),
       h("rect", { class: "fill", width: (100 * passed) / lessons, height: 8, rx: 4 }));
@@ -57,5 +60,12 @@ async function progress() {
 addEventListener("hashchange", show);
 addEventListener("learn:changed", progress);
 // Another window, or the terminal, may have gone on meanwhile.
-addEventListener("focus", () => { if (["", "#/", "#"].includes(location.hash)) show(); });
+addEventListener("focus", async () => {
+  if (!["", "#/", "#"].includes(location.hash)) return;
+  try {
+    if (JSON.stringify(await ask("/api/map")) !== known) show();
+  } catch (error) {
+    announce(error.message);
+  }
+});
 show();
