@@ -26,6 +26,8 @@ def learn(options: argparse.Namespace) -> int:
     """Run the verb; the exit code."""
     if not (ROOT / "configs").is_dir():
         raise UserError(f"the lessons run the configurations of a checkout of Forge, and {ROOT} is none")
+    if FOLDER.exists() and not FOLDER.is_dir():
+        raise UserError(f"progress is kept in the folder {FOLDER}, and here that is a file; move it away")
     if options.reset:
         return _reset()
     if options.verify:

@@ -100,8 +100,6 @@ class Store:
     @contextmanager
     def change(self) -> Iterator[State]:
         """Progress to change; written when the block ends without an error."""
-        with storage_errors("saving your progress"):
-            self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             state = self.read()
             yield state
@@ -111,8 +109,6 @@ class Store:
 
     def reset(self) -> None:
         """Forget all progress, also that of the file before."""
-        if not self.folder.is_dir():
-            return
         with self._locked():
             for name in (FILE, PREVIOUS):
                 (self.folder / name).unlink(missing_ok=True)
@@ -136,7 +132,10 @@ class Store:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.folder / LOCK).open("a") as file:
+        with storage_errors("saving your progress"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / LOCK).open("a")
+        with file:
             with suppress(OSError):  # a file system that cannot lock: changes are short
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from pydantic import ValidationError
 
 from forge.core.errors import UserError
+from forge.core.io import storage_errors
 from forge.learn.course import Tell
 from forge.learn.lessons import ROOT
 from forge.learn.questions import Value
@@ -64,10 +65,11 @@ class Worker:
         with self._starting:
             if self._alive():
                 return
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with storage_errors("starting the experiments"):
+                self.folder.mkdir(parents=True, exist_ok=True)
             path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
             self._ready, self._events = False, queue.Queue()
-            with (self.folder / LOG).open("w") as log:
+            with storage_errors("starting the experiments"), (self.folder / LOG).open("w") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "forge.learn.experiments.process"],
                     stdin=subprocess.PIPE,

@@ -108,6 +108,12 @@ def test_reset_asks_before(typed: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert not store.read().lessons
 
 
+def test_a_file_in_the_folders_place_is_one_line(typed: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".forge").write_text("")
+    assert forge("learn", "--terminal") == 2
+    assert "move it away" in capsys.readouterr().err
+
+
 def test_unlock_all_is_kept(typed: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert forge("learn", "--unlock-all") == 0
     assert Store(tmp_path / ".forge").read().unlocked_all_at

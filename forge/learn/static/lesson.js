@@ -13,7 +13,7 @@ class Lesson {
   constructor(view) {
     this.view = view;
     this.running = false;
-    this.pictures = h("div", { class: "pictures" });
+    this.pictures = h("div", { class: "pictures", tabindex: 0, role: "group", "aria-label": "Pictures" }); // scrolls by keys
     this.experiment = h("section", { class: "experiment card", "aria-labelledby": "experiment-title" });
     this.check = h("section", { class: "check", "aria-labelledby": "check-title" });
     this.page = h("div", { class: "lesson" },
