@@ -18,7 +18,7 @@ from forge.config.merge import Merger, Setter, merge_all
 from forge.config.origins import DEFAULT, Origin
 from forge.config.overrides import read_overrides
 from forge.config.problems import describe_errors, where_is
-from forge.config.rewards import judged_by_its_reward, rl_problems
+from forge.config.rewards import judged_by_its_reward, places_unused, rl_problems
 from forge.config.schema import LOSS_NAMES, Section, Settings
 from forge.config.tree import Node, find, plain
 from forge.config.wording import fail
@@ -101,6 +101,7 @@ def resolve(path: str | Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
         *_without_effect(settings, origins),
         *_short_of_the_peak(settings, origins),
         *judged_by_its_reward(settings, origins),
+        *places_unused(settings, origins),
     )
     return ResolvedConfig(
         settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line, warnings

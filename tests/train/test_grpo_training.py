@@ -273,7 +273,11 @@ def test_a_teacher_beside_rewards_weighs_alpha(start: Path, better: Path, tmp_pa
 @pytest.mark.parametrize(
     ("rl", "said"),
     [
-        ({"rewards": {"unit_tests": {}}}, "reward unit_tests: it is for ocr, the task is translation"),
+        (
+            {"rewards": {"unit_tests": {}}},
+            "rl.rewards: unit_tests is not for task: translation; take one of",
+        ),
+        ({"gates": {"teds": {"least": 0.5}}}, "rl.gates: teds is not for task: translation; take one of sentence_bleu"),
         ({"rewards": {"length": {"options": {"leest": 1.0}}}}, "reward length: "),
         ({"rewards": {"mine": {"plugin": "none.py:f"}}}, "plugin: there is no file"),
         ({"max_length": 900}, "rl.max_length: 900, but the model writes at most 63 tokens; take 63"),
