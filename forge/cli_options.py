@@ -85,6 +85,17 @@ def add_study_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--json", action="store_true", help="status: for machines")
 
 
+def add_learn_options(made: argparse.ArgumentParser) -> None:
+    """Those of `learn`."""
+    made.add_argument("--terminal", action="store_true", help="in this terminal, in place of a page")
+    made.add_argument("--test-out", type=_whole(1, 6), metavar="N", help="take phase N as known, after a quiz")
+    made.add_argument("--unlock-all", action="store_true", help="open every lesson, for who teaches; it is noted")
+    made.add_argument("--reset", action="store_true", help="forget all progress; asks before")
+    made.add_argument("--verify", action="store_true", help="check that each lesson can be failed, and passed")
+    made.add_argument("--port", type=_whole(0, 65_535), default=0, metavar="N", help="the page's (default: a free one)")
+    made.add_argument("--no-browser", action="store_true", help="print the page's address alone")
+
+
 def _add_reading(made: argparse.ArgumentParser) -> None:
     made.add_argument("--beams", type=_whole(1, 64), metavar="N", help="width of the search for a text; 1 is greedy")
     made.add_argument(
