@@ -36,9 +36,10 @@ from bench.machine import write_table
 from forge.config.schema import Build
 from forge.models.built import draw_weights, marian_config
 from forge.models.head import find_head
+from forge.objectives.rl.drawing import uniforms
 from forge.objectives.rl.logprobs import tokens_of
 from forge.objectives.rl.rules import Rules
-from forge.objectives.rl.sampling import EncoderDecoder, uniforms
+from forge.objectives.rl.sampling import EncoderDecoder
 from forge.objectives.rl.share import Drawn, Mixture, share_of
 from forge.tasks.base import Batch
 

@@ -59,7 +59,9 @@ def stopped_and_gone_on(folder: Path, change: dict[str, Any], after: int) -> Pat
 
 def test_the_reward_rises_and_every_sample_is_written_down(start: Path, tmp_path: Path) -> None:
     rewards = {"length": LENGTH, "edit_similarity": {}, "unit_tests": {"weight": 0.0}}
-    change = reading_rl(start, {"samples": 6, "mask_truncated": False, "rewards": rewards}, max_steps=48, learning_rate=1e-4)
+    change = reading_rl(
+        start, {"samples": 6, "mask_truncated": False, "rewards": rewards}, max_steps=48, learning_rate=1e-4
+    )
     run = trained(tmp_path, change)
     rewards_seen = [record["reward"] for record in steps(run)]
     assert mean(rewards_seen[-5:]) > mean(rewards_seen[:5]) + 0.015
