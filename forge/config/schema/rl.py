@@ -209,7 +209,7 @@ class RL(Section):
     """From rewards to advantages."""
     mask_truncated: bool = False
     """Learn nothing from samples that the limit cut off; their rewards still count in the mean of their prompt. Right
-    where the limit cuts what would have been good (DAPO, Yu et al. 2025); texts that never end are not held back then."""
+    where the limit cuts what would have been good (DAPO, Yu et al. 2025); then endless texts are not held back."""
     kl: KL = KL()
     """A pull back to the model that the run began with."""
     entropy: Annotated[float, Field(ge=0)] = 0.0
