@@ -4,6 +4,7 @@
 #   sbatch run_training.sh configs/….yaml [settings]                      a Slurm job that puts itself back in the queue
 #   bash   run_training.sh configs/….yaml [settings]                      the same without Slurm
 #   sbatch --array=0-2 run_training.sh a.yaml b.yaml c.yaml [settings]    one task for each configuration
+#   sbatch --array=0-79 run_training.sh study configs/studies/….yaml      a cell of a study; `forge.py study submit` types it
 #
 # Flags of sbatch (--partition, --time, --gres) win over the defaults below. What a site needs besides (modules,
 # environment, caches) goes into site.sh; see site.example.sh and docs/02.Slurm and HPC.md.
@@ -25,7 +26,7 @@ trap 'on_signal TERM' TERM
 trap 'on_signal INT' INT
 
 readonly SAVED=75 IDLE_LIVES=3 ASK_SECONDS=60 SAVE_SECONDS=100
-job=${SLURM_JOB_ID:-} requeued='' facts=''
+job=${SLURM_JOB_ID:-} requeued='' facts='' study=()
 
 say() { printf 'run_training: %s\n' "$*"; }
 fail() {
@@ -88,6 +89,15 @@ find_root() {
 # The configurations are the words before the first setting; a task of an array takes the one at its index, from 0.
 choose_config() {
   local configs=() index=${SLURM_ARRAY_TASK_ID:-}
+  if [[ ${1:-} == study ]]; then
+    shift
+    (($#)) || fail "no study; use: sbatch run_training.sh study configs/studies/….yaml [settings]"
+    config=$1 settings=("${@:2}")
+    study=(study run ${index:+--index "$index"})
+    [[ -n $index ]] || study+=(--prepare)
+    [[ -f $config ]] || fail "$config: no such study (looked in $PWD)"
+    return
+  fi
   while (($#)) && [[ $1 == --config || ($1 != -* && $1 != *=*) ]]; do
     case $1 in
       --config) ;;
@@ -112,6 +122,11 @@ choose_config() {
 
 # Where the run goes, as far as its settings tell. With stand-ins the hash differs, and the seed's runs stand for it.
 find_run() {
+  if [[ -n ${study[*]} ]]; then
+    run=$("$python" "$root/forge.py" "${study[@]}" --where --config "$config" ${settings[@]+"${settings[@]}"} 2>/dev/null)
+    ledger=${run:+${run%/*}/.lives-${run##*/}}
+    return
+  fi
   run=$("$python" -c '
 import sys
 sys.path.insert(0, sys.argv.pop(1))
@@ -178,7 +193,8 @@ plan_launch() {
   [[ $processes =~ ^[0-9]+$ ]] || processes=$((${SLURM_NTASKS:-nodes} / nodes))
   ((processes > 0)) || processes=1
   [[ -n $run ]] || nodes=1 processes=1 # a configuration with an error: one process says so
-  launch=("$python" "$root/forge.py" --config "$config" ${settings[@]+"${settings[@]}"})
+  launch=("$python" "$root/forge.py" ${study[@]+"${study[@]}"} --config "$config" ${settings[@]+"${settings[@]}"})
+  [[ -z ${study[*]} ]] || nodes=1 processes=1 # a cell is for one process
   ((nodes * processes > 1)) || return 0
   # torchrun kills what has not saved after its time-out, and by default a USR1 kills torchrun itself.
   local handled=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 place=(--standalone) head
@@ -336,7 +352,11 @@ find_shape() {
   fi
   [[ -z $features ]] || shape+=("--constraint=$features")
   output=$(property StdOut) # the log of one run stays in one file
-  anew=("${shape[@]}" ${output:+"--output=$output"} "$root/run_training.sh" "$config" ${settings[@]+"${settings[@]}"})
+  local task=() what=()
+  [[ -z ${study[*]} ]] || what=(study)
+  [[ -z ${study[*]} || -z ${SLURM_ARRAY_TASK_ID:-} ]] || task=("--array=$SLURM_ARRAY_TASK_ID")
+  anew=("${shape[@]}" ${output:+"--output=$output"} ${task[@]+"${task[@]}"} "$root/run_training.sh"
+    ${what[@]+"${what[@]}"} "$config" ${settings[@]+"${settings[@]}"})
 }
 
 # One property of the job: as scontrol calls it, else as squeue does, for which no start waits. Nothing if there is none.

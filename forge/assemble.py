@@ -62,8 +62,17 @@ class Prepared:
     teaching: Teaching | None
 
 
-def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = None) -> None:
-    """Run to the end, or continue and run to the end. Raises what went wrong after writing it down."""
+def train(
+    found: Preflight,
+    command: Sequence[str],
+    stop: StopRequest | None = None,
+    also: Sequence[Sink] = (),
+    console: bool = True,
+) -> None:
+    """Run to the end, or continue and run to the end. Raises what went wrong after writing it down.
+
+    `also` are sinks beside those of the run; the terminal is one of the run's unless `console` is false.
+    """
     stop = stop or StopRequest()
     quiet_libraries()
     settings = found.resolved.settings
@@ -88,7 +97,7 @@ def train(found: Preflight, command: Sequence[str], stop: StopRequest | None = N
             stop.saves = True  # from here on a stop is written down
             found.run.begin_life(_facts(found, prepared), job() | {"command": list(command)})
         try:
-            sinks = _open_sinks(found, state_file, stack) if main else []
+            sinks = [*_open_sinks(found, state_file, stack, console), *also] if main else []
             accelerator.wait_for_everyone()
             _train(found, prepared, fan_out(*sinks), checkpoint, stop)
             if main:
@@ -243,16 +252,19 @@ def _refuse_changed_data(recorded: dict[str, str], current: dict[str, str]) -> N
         )
 
 
-def _open_sinks(found: Preflight, state_file: StateFile, stack: ExitStack) -> list[Sink]:
-    """Files, trackers and terminal, closed with the stack."""
+def _open_sinks(found: Preflight, state_file: StateFile, stack: ExitStack, console: bool) -> list[Sink]:
+    """Files, trackers and, if asked, the terminal, closed with the stack."""
     resolved = found.resolved
     trackers = make_trackers(list(resolved.settings.log.sinks), found.run.path, resolved.name, resolved.as_dict())
     for tracker in trackers:
         stack.enter_context(tracker)
-    console = make_console()
-    stack.enter_context(console)
     completions = [CompletionsLog(found.run)] if resolved.settings.rl else []
-    return [OutputLog(found.run), MetricsLog(found.run), state_file, *completions, *trackers, console]
+    files: list[Sink] = [OutputLog(found.run), MetricsLog(found.run), state_file, *completions, *trackers]
+    if not console:
+        return files
+    terminal = make_console()
+    stack.enter_context(terminal)
+    return [*files, terminal]
 
 
 def _facts(found: Preflight, prepared: Prepared) -> dict[str, Any]:

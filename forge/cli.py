@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from forge.cli_options import add_evaluate_options, add_predict_options
+from forge.cli_options import add_evaluate_options, add_learn_options, add_predict_options, add_study_options
 from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError, note_exit
 from forge.core.io import FULL, storage_errors
 from forge.core.version import VERSION
@@ -64,7 +64,7 @@ def _run(words: list[str]) -> tuple[int, str]:
 
 def _dispatch(words: list[str]) -> int:
     parser = _parser()
-    verbs = {"train", "config", "prepare", "evaluate", "predict", "export", "runs"}
+    verbs = {"train", "config", "prepare", "evaluate", "predict", "export", "runs", "study", "learn"}
     if not words:
         parser.print_help()
         return EXIT_DONE
@@ -117,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         "--state", metavar="S", help="only running, completed, interrupted, failed, stale, or unreadable runs"
     )
     runs.add_argument("--json", action="store_true", help="print all that is known as JSON")
+    add_study_options(verb("study", _study, "run, watch and report factorial studies: which parts of a recipe help"))
+    add_learn_options(verb("learn", _learn, "from zero to Forge: eighteen lessons, each with a live experiment"))
     export = verb("export", _export, "write a model folder with a model card")
     export.add_argument("--out", required=True, metavar="DIR", help="a new directory")
     export.add_argument("--format", choices=("hub", "ctranslate2"), default="hub", help="what loads it (default: hub)")
@@ -305,6 +307,19 @@ def _runs(options: argparse.Namespace, rest: list[str]) -> int:
     else:
         print(plain_table(runs))
     return EXIT_DONE
+
+
+def _study(options: argparse.Namespace, rest: list[str]) -> int:
+    from forge.study.verb import study
+
+    return study(options, rest)
+
+
+def _learn(options: argparse.Namespace, rest: list[str]) -> int:
+    _refuse(rest)
+    from forge.learn.main import learn
+
+    return learn(options)
 
 
 def _refuse(rest: list[str]) -> None:

@@ -59,6 +59,43 @@ def add_predict_options(made: argparse.ArgumentParser) -> None:
     _add_reading(made)
 
 
+def add_study_options(made: argparse.ArgumentParser) -> None:
+    """The flags of `study`."""
+    made.add_argument("action", choices=("run", "status", "report", "submit"))
+    made.add_argument("--config", nargs="+", required=True, metavar="FILE", help="files of studies; they share workers")
+    made.add_argument(
+        "--workers", type=_whole(1, 256), metavar="N", help="processes at a time (default: one a GPU, else 2)"
+    )
+    made.add_argument("--retry-failed", action="store_true", help="run: try again what failed")
+    made.add_argument("--fail-fast", action="store_true", help="run: stop at the first failure")
+    made.add_argument("--top-up", action="store_true", help="run: then add seeds, as many as smallest_effect needs")
+    made.add_argument("--only", action="append", metavar="FACTOR=LEVEL", help="run: only cells with this level; again")
+    made.add_argument("--prepare", action="store_true", help="run: only what comes before the cells")
+    made.add_argument(
+        "--index", type=_whole(0, 10**6), metavar="I", help="run: only job I of the frozen list, in this process"
+    )
+    made.add_argument("--where", action="store_true", help="run --index: say where that job's run lies, and do nothing")
+    made.add_argument(
+        "--at-once", type=_whole(1, 10**6), metavar="K", help="submit: at most K jobs of the array at a time"
+    )
+    made.add_argument(
+        "--sbatch", nargs=argparse.REMAINDER, default=[], metavar="…", help="submit: flags for sbatch, last"
+    )
+    made.add_argument("--out", metavar="DIR", help="report: where it is written (default: the first study's directory)")
+    made.add_argument("--json", action="store_true", help="status: for machines")
+
+
+def add_learn_options(made: argparse.ArgumentParser) -> None:
+    """Those of `learn`."""
+    made.add_argument("--terminal", action="store_true", help="in this terminal, in place of a page")
+    made.add_argument("--test-out", type=_whole(1, 6), metavar="N", help="take phase N as known, after a quiz")
+    made.add_argument("--unlock-all", action="store_true", help="open every lesson, for who teaches; it is noted")
+    made.add_argument("--reset", action="store_true", help="forget all progress; asks before")
+    made.add_argument("--verify", action="store_true", help="check that each lesson can be failed, and passed")
+    made.add_argument("--port", type=_whole(0, 65_535), default=0, metavar="N", help="the page's (default: a free one)")
+    made.add_argument("--no-browser", action="store_true", help="print the page's address alone")
+
+
 def _add_reading(made: argparse.ArgumentParser) -> None:
     made.add_argument("--beams", type=_whole(1, 64), metavar="N", help="width of the search for a text; 1 is greedy")
     made.add_argument(

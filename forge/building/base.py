@@ -9,6 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
+from forge.building.asked import Prompts
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
 from forge.models.head import Head, find_head
@@ -38,11 +39,12 @@ class Site:
 class Sampling:
     """How texts are sampled from a model, for a run that learns from rewards."""
 
-    start: int  # the token that its decoder reads first
+    start: int | None  # the token that its decoder reads first; None of a decoder that goes on from a prompt
     first: int | None  # the token that every text begins with: the language, in models of many
     longest: int  # tokens of a text, unless the run says
     most: int  # that it can write
     again: Callable[[], PreTrainedModel]  # the model that the run began with, loaded once more
+    prompts: Prompts
 
 
 @dataclass(frozen=True)

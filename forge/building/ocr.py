@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from forge.building.base import Built, Site, whole_head
+from forge.building.asked import page_prompts
+from forge.building.base import Built, Sampling, Site, whole_head
 from forge.building.page_model import build_page_model, load_page_model, page_decoding, page_task
 from forge.building.page_splits import encode_splits, most_labels, with_longest
 from forge.config.schema import Glyphs, Model, Settings
@@ -56,14 +57,27 @@ def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | Non
     sheet = settings.data.pages.canvas or sheet_of(config) or splits.sheet
     model = load_sheet_reader(site.source, site.wanted, tokenizer, settings.seed, most_labels(settings), sheet)
     adapt(model, site.wanted, settings.seed, site.found.model.stand_in)
-    task = sheet_task(settings, model, tokenizer, sheet, settings.glyphs.wanted)
+    places = settings.glyphs.wanted and settings.rl is None  # of what is sampled nobody knows any
+    task = sheet_task(settings, model, tokenizer, sheet, places)
 
     def again(task: OcrTask) -> TaskData:
         return encode_splits(task, splits, site)
 
+    data, most = again(task), most_labels(settings)
+    assert data.train is not None
+    assert isinstance(task.form, Sheet)
+    asked: Any = model
+    sampling = Sampling(
+        task.form.start,
+        None,
+        task.form.most,
+        asked.config.decoder.max_position_embeddings,
+        partial(load_sheet_reader, site.found.model, settings.model, tokenizer, settings.seed, most, sheet),
+        page_prompts(data.train),
+    )
     return Built(
         task,
-        again(task),
+        data,
         model,
         tokenizer_files(site.source, site.wanted, tokenizer),
         {"sheet": list(sheet)},
@@ -71,7 +85,8 @@ def _sheet_reader(site: Site, splits: PageSplits, config: PretrainedConfig | Non
         whole_head(site, model),
         [f"pages: {sheet[0]} × {sheet[1]} pixels, {len(tokenizer)} characters"],
         list(splits.notices),
-        _beside(settings.glyphs, model, task, settings.seed) if settings.glyphs.wanted else None,
+        _beside(settings.glyphs, model, task, settings.seed) if places else None,
+        sampling,
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from transformers import PretrainedConfig, PreTrainedModel
 
-from forge.building.base import Built, Site, whole_head
+from forge.building.asked import page_prompts
+from forge.building.base import Built, Sampling, Site, whole_head
 from forge.building.page_splits import encode_splits, most_labels
 from forge.config.schema import Model, Settings
 from forge.core.assets import Asset
@@ -39,9 +40,10 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
     def again(task: OcrTask) -> TaskData:
         return encode_splits(task, splits, site)
 
+    data = again(task)
     return Built(
         task,
-        again(task),
+        data,
         model,
         processor_files(site.source, site.wanted, processor),
         {},
@@ -49,7 +51,19 @@ def build_page_model(site: Site, splits: PageSplits, config: PretrainedConfig) -
         whole_head(site, model),
         [_header(settings, task.form)],
         list(splits.notices),
+        sampling=_sampling(site, model, task, data, config),
     )
+
+
+def _sampling(site: Site, model: PreTrainedModel, task: OcrTask, data: TaskData, config: PretrainedConfig) -> Sampling:
+    """How texts about a page are sampled."""
+    assert isinstance(task.form, Seen | Prompted)
+    assert data.train is not None
+    decoder, settings = model.config.get_text_config(decoder=True), site.settings
+    most = getattr(decoder, "max_position_embeddings", None) or task.form.most
+    start = task.form.start if isinstance(task.form, Seen) else None
+    again = partial(load_image_text, site.found.model, settings.model, config, settings.seed)
+    return Sampling(start, None, task.form.most, most, again, page_prompts(data.train))
 
 
 def load_page_model(

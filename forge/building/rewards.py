@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from datasets import Dataset
 
+from forge.building.asked import tested_pages
 from forge.building.base import Built, Sampling, Site
 from forge.config import ResolvedConfig
 from forge.config.origins import display_path
@@ -22,20 +23,20 @@ from forge.models.generate import end_tokens
 from forge.models.head import find_head
 from forge.models.identity import weights_sha256
 from forge.models.lora import scales
-from forge.objectives.rl.judge import Asked, Judge
+from forge.objectives.rl.decoder_only import DecoderOnly
+from forge.objectives.rl.judge import Judge
 from forge.objectives.rl.objective import GRPO
 from forge.objectives.rl.reference import Reference
 from forge.objectives.rl.rolling import Roller
 from forge.objectives.rl.rules import rules_of
+from forge.objectives.rl.sampler import Sampler
 from forge.objectives.rl.sampling import EncoderDecoder
-from forge.tasks.rewards.base import Need, Reward, Sample
+from forge.tasks.rewards.base import Reward, Sample
 from forge.tasks.rewards.plugin import TRIED, Plugin, load_plugin, try_plugin
 from forge.tasks.rewards.score import Gate
 from forge.tasks.rewards.table import Setting, check_weights, make_reward
 from forge.tasks.written import WritingTask
 from forge.train.shards import is_sharding
-
-LEARNED_LINES = 200_000  # training targets, at most, from which a reward learns
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,9 @@ def reinforce(site: Site, built: Built) -> Reinforced:
     if settings.train.compile:
         raise UserError("rl: a compiled model cannot read a prompt once for all samples yet; take train.compile out")
     judge, plugins = _judge(site, built, chosen)
-    sampling = built.sampling
-    sampler = EncoderDecoder(
-        rules_of(model, chosen.temperature, first=sampling.first),
-        frozenset(end_tokens(model)),
-        sampling.start,
-        int(model.config.pad_token_id or 0),
-        chosen.samples,
-        _longest(site, chosen, sampling),
-    )
+    sampling, train = built.sampling, built.data.train
+    assert train is not None
+    sampler = _sampler(site, model, chosen, sampling)
     many = site.accelerator.num_processes > 1
     roller = Roller(
         chosen,
@@ -82,7 +77,17 @@ def reinforce(site: Site, built: Built) -> Reinforced:
     fingerprints = {f"plugin.{plugin.path.name}:{plugin.function}": plugin.sha256 for plugin in plugins}
     if roller.reference and roller.reference.frozen is not None and site.found.model.source in {"path", "hub"}:
         fingerprints["reference"] = weights_sha256(Path(site.found.model.location))
-    return Reinforced(GRPO(roller, settings.alpha), _header(site, chosen, sampler.longest, plugins), fingerprints)
+    return Reinforced(
+        GRPO(roller, settings.alpha), _header(site, train, chosen, sampler.longest, plugins), fingerprints
+    )
+
+
+def _sampler(site: Site, model: Any, chosen: RL, sampling: Sampling) -> Sampler:
+    rules, ends = rules_of(model, chosen.temperature, first=sampling.first), frozenset(end_tokens(model))
+    padding, longest = int(model.generation_config.pad_token_id or 0), _longest(site, chosen, sampling)
+    if sampling.start is None:
+        return DecoderOnly(rules, ends, padding, chosen.samples, longest)
+    return EncoderDecoder(rules, ends, sampling.start, padding, chosen.samples, longest)
 
 
 def _longest(site: Site, chosen: RL, sampling: Sampling) -> int:
@@ -103,36 +108,21 @@ def _reference(site: Site, built: Built, sampling: Sampling) -> Reference:
 
 
 def _judge(site: Site, built: Built, chosen: RL) -> tuple[Judge, list[Plugin]]:
-    train, task = built.data.train, built.task
-    assert train is not None
+    task = built.task
+    assert built.sampling
     assert isinstance(task, WritingTask)
-    columns: dict[Need, str] = {"source": "source", "reference": "target"}
-    has = {need: column in train.column_names for need, column in columns.items()}
-    languages = built.facts.get("languages", [None, None])
+    prompts = built.sampling.prompts
     setting = Setting(
-        "translation",
-        [name for name, there in has.items() if there],
-        languages[1],
-        lambda: train["target"][:LEARNED_LINES] if has["reference"] else [],
-        lambda name: _language_model(site, name),
+        prompts.task, prompts.has, prompts.language, prompts.lines, lambda name: _language_model(site, name)
     )
-    ask = _asker(train)
-    right = [Sample(one.reference or "", one.source, one.reference) for one in ask(range(min(TRIED, len(train))))]
+    asked = prompts.ask(range(min(TRIED, len(built.data.train or []))))
+    right = [Sample(one.reference or "", one.source, one.reference, checks=tuple(one.checks)) for one in asked]
     made = _Maker(site, setting, right)
     parts = {name: made.reward("rewards", name, one) for name, one in chosen.rewards.items()}
     weights = {name: one.weight for name, one in chosen.rewards.items()}
     check_weights(weights)
     gates = {name: Gate(made.reward("gates", name, one), one.least) for name, one in chosen.gates.items()}
-    return Judge(parts, weights, gates, task.texts, ask), made.plugins
-
-
-def _asker(train: Dataset) -> Any:
-    def ask(rows: Sequence[int]) -> list[Asked]:
-        found: Mapping[str, list[str]] = train[list(rows)]
-        nothing = [None] * len(rows)
-        return [Asked(*pair) for pair in zip(found["source"], found.get("target", nothing), strict=True)]
-
-    return ask
+    return Judge(parts, weights, gates, task.texts, prompts.ask), made.plugins
 
 
 class _Maker:
@@ -177,7 +167,15 @@ def _language_model(site: Site, name: str) -> tuple[Any, Any]:
     )
 
 
-def _header(site: Site, chosen: RL, longest: int, plugins: Sequence[Plugin]) -> list[str]:
+def _tests(train: Dataset) -> str:
+    own = tested_pages(train)
+    if not own:
+        return "unit tests: made of the Markdown of each page"
+    rest = ", those of the others are made of their Markdown" if own < len(train) else ""
+    return f"unit tests: {own:,} of {len(train):,} pages have their own{rest}"
+
+
+def _header(site: Site, train_data: Dataset, chosen: RL, longest: int, plugins: Sequence[Plugin]) -> list[str]:
     train = site.settings.train
     prompts = f"prompts of {train.batch_tokens:,} tokens" if train.batch_tokens else f"{train.batch_size} prompts"
     parts = ", ".join(f"{name} × {one.weight:g}" for name, one in chosen.rewards.items()) or "none, the teacher alone"
@@ -186,5 +184,6 @@ def _header(site: Site, chosen: RL, longest: int, plugins: Sequence[Plugin]) -> 
         f"rollout: {prompts} × {chosen.samples} samples of at most {longest} tokens at temperature "
         f"{chosen.temperature:g}, {chosen.updates} step(s) on each; loss {chosen.loss}, normaliser {chosen.normaliser}",
         f"rewards: {parts}" + (f"; gates: {gates}" if gates else ""),
+        *([_tests(train_data)] if {"unit_tests"} & {*chosen.rewards, *chosen.gates} else []),
         *(f"rewards: this run executes code of yours: {plugin}" for plugin in plugins),
     ]

@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from forge.building.asked import translation_prompts
 from forge.building.base import Built, Sampling, Site, whole_head
 from forge.config.schema import Model, Settings
 from forge.core.errors import UserError
@@ -54,12 +55,14 @@ def build_translation(site: Site) -> Built:
     facts = {"languages": languages}
     header = [f"languages: {' → '.join(language or 'unnamed' for language in languages)}"]
     longest = longest_input(model.config) or settings.data.max_length
+    assert data.train is not None
     sampling = Sampling(
         start_token(model),
         told.target_token,
         _most_target(settings, longest),
         longest - 1,
         partial(load_seq2seq, site.found.model, settings.model, tokenizer, settings.seed),
+        translation_prompts(data.train, parallel.target_language),
     )
     return Built(
         task,

@@ -51,9 +51,9 @@ class Key:
 
 
 @functools.cache
-def keys() -> dict[str, Key]:
+def keys(root: type[Section] = Settings) -> dict[str, Key]:
     """Every key of the schema by its full name, in the order of the schema."""
-    return {key.dotted: key for key in _walk(Settings, (), PydanticUndefined)}
+    return {key.dotted: key for key in _walk(root, (), PydanticUndefined)}
 
 
 def leaf_keys() -> dict[str, Key]:
@@ -105,10 +105,10 @@ def item_of(annotation: Any, step: str | int) -> Any:
     return None
 
 
-def names_in(section: tuple[str, ...]) -> list[str]:
+def names_in(section: tuple[str, ...], root: type[Section] = Settings) -> list[str]:
     """The keys of a section, which may be one that stands in a map under a name of the user's own."""
-    known = [key.path[-1] for key in keys().values() if key.path[:-1] == section]
-    above = keys().get(".".join(section[:-1])) if section else None
+    known = [key.path[-1] for key in keys(root).values() if key.path[:-1] == section]
+    above = keys(root).get(".".join(section[:-1])) if section else None
     inner = section_of(item_of(above.annotation, section[-1])) if above and not known else None
     return list(inner.model_fields) if inner else known
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from forge.config.fields import Key, describe, item_of, keys, options, words_of
+from forge.config.fields import Key, describe, item_of, keys, names_in, options, words_of
 from forge.config.origins import start_of
+from forge.config.schema import Section, Settings
 from forge.config.suggest import nearest, suggest_key
 from forge.config.tree import Node, find
 from forge.config.wording import either, got, number, quoted
@@ -28,14 +29,17 @@ _BOUND = {
 _NUMERAL = re.compile(r"[-+]?[0-9][0-9_, ]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
 
-def describe_errors(error: ValidationError, tree: Node, entry: Path) -> list[Problem]:
-    """All problems, in the order of the files' lines as far as pydantic keeps it, one for each place."""
+def describe_errors(error: ValidationError, tree: Node, entry: Path, root: type[Section] = Settings) -> list[Problem]:
+    """All problems, in the order of the files' lines as far as pydantic keeps it, one for each place.
+
+    `root` is the schema that the tree was checked against.
+    """
     found: dict[Steps, ErrorDetails] = {}
     for detail in error.errors(include_url=False):
         found.setdefault(_steps(detail, tree), detail)
     # The branches of a union each complain; the one that went deeper into the value is the one that was meant.
     return [
-        _problem(steps, detail, tree, entry)
+        _problem(steps, detail, tree, entry, root)
         for steps, detail in found.items()
         if detail["type"] == "value_error" or not any(_inside(other, steps) for other in found)
     ]
@@ -78,27 +82,37 @@ def _steps(detail: ErrorDetails, tree: Node) -> Steps:
     return tuple(steps)
 
 
-def _problem(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path) -> Problem:
+def _problem(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path, root: type[Section]) -> Problem:
     kind, name = detail["type"], dotted(steps)
     if kind == "extra_forbidden":
         node = find(tree, steps)
         place = (node.key or node.origin) if node else start_of(entry)
         path = tuple(str(step) for step in steps)
-        return Problem(f"{name} is not a setting", place.where, suggest_key(path))
+        hint = suggest_key(path) if root is Settings else _suggest_here(path, root)
+        return Problem(f"{name} is not a setting", place.where, hint)
     if _missing(detail):
-        key = keys().get(name)
+        key = keys(root).get(name)
         what = f" ({describe(key.annotation, limits=False)})" if key and not key.section else ""
         return Problem(f"{name} is required{what}, and no file sets it", where_is(tree, steps, entry))
     if kind == "value_error":
-        return _from_validator(steps, detail, tree, entry)
-    message, hint = _expectation(steps, detail)
+        return _from_validator(steps, detail, tree, entry, root)
+    message, hint = _expectation(steps, detail, root)
     return Problem(f"{name or 'the configuration'} {message}", where_is(tree, steps, entry), hint)
 
 
-def _from_validator(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path) -> Problem:
+def _suggest_here(path: tuple[str, ...], root: type[Section]) -> str:
+    """What an unknown key was probably meant to be, of a schema that other tools have no names for."""
+    section, siblings = path[:-1], names_in(path[:-1], root)
+    close = nearest(path[-1].replace("-", "_"), siblings)
+    if close:
+        return f"did you mean {'.'.join((*section, close))}?"
+    return f"allowed in {'.'.join(section) or 'this file'}: {', '.join(siblings)}" if siblings else ""
+
+
+def _from_validator(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path, root: type[Section]) -> Problem:
     """A validator's own words, at the deepest key inside its section that they mention and somebody has set."""
     words = str(detail.get("ctx", {}).get("error", detail["msg"]))
-    paths = [tuple(name.split(".")) for name in re.findall(r"[a-z_]+(?:\.[a-z_]+)*", words) if name in keys()]
+    paths = [tuple(name.split(".")) for name in re.findall(r"[a-z_]+(?:\.[a-z_]+)*", words) if name in keys(root)]
     mentioned = [path for path in paths if path[: len(steps)] == steps]
     placed = [path for path in mentioned if find(tree, path) is not None]
     best: Steps = max(placed, key=len, default=steps)
@@ -106,7 +120,7 @@ def _from_validator(steps: Steps, detail: ErrorDetails, tree: Node, entry: Path)
     return Problem(message, where_is(tree, best, entry))
 
 
-def _expectation(steps: Steps, detail: ErrorDetails) -> tuple[str, str]:
+def _expectation(steps: Steps, detail: ErrorDetails, root: type[Section]) -> tuple[str, str]:
     """What the value must be, and what to write instead."""
     value, kind, limits = detail["input"], detail["type"], detail.get("ctx", {})
     if kind in _BOUND:
@@ -118,7 +132,7 @@ def _expectation(steps: Steps, detail: ErrorDetails) -> tuple[str, str]:
         return "must not be empty", ""
     if kind == "too_short":
         return f"needs at least {limits['min_length']} entries, got {limits['actual_length']}", ""
-    annotation = _annotation(steps)
+    annotation = _annotation(steps, root)
     if annotation is None:
         return f"is not right: {detail['msg']}", ""
     allowed = words_of(annotation)
@@ -131,10 +145,10 @@ def _expectation(steps: Steps, detail: ErrorDetails) -> tuple[str, str]:
     return f"must be {expected}, got {got(value)}{length}", hint
 
 
-def _annotation(steps: Steps) -> Any:
+def _annotation(steps: Steps, root: type[Section]) -> Any:
     """The type that the schema gives for a place, following lists and maps; None where it says nothing."""
     for length in range(len(steps), 0, -1):
-        key: Key | None = keys().get(".".join(str(step) for step in steps[:length]))
+        key: Key | None = keys(root).get(".".join(str(step) for step in steps[:length]))
         if key is not None:
             annotation = key.annotation
             for step in steps[length:]:

@@ -18,7 +18,7 @@ from forge.config.merge import Merger, Setter, merge_all
 from forge.config.origins import DEFAULT, Origin
 from forge.config.overrides import read_overrides
 from forge.config.problems import describe_errors, where_is
-from forge.config.rewards import judged_by_its_reward, rl_problems
+from forge.config.rewards import judged_by_its_reward, places_unused, rl_problems
 from forge.config.schema import LOSS_NAMES, Section, Settings
 from forge.config.tree import Node, find, plain
 from forge.config.wording import fail
@@ -39,6 +39,9 @@ WITHOUT_EFFECT = frozenset(
 """Keys that do not change what an experiment is: where it goes, what it reports, how fast it runs, what is made of its
 checkpoints after training, and its seed, which stands in the run's directory name by itself."""
 
+LATER: Mapping[str, Any] = MappingProxyType({"rl": None, "distill.shuffle_logits": False})
+"""Keys that are left out of a run's name where they have this value."""
+
 
 @dataclass(frozen=True)
 class ResolvedConfig:
@@ -52,10 +55,13 @@ class ResolvedConfig:
     mode: str
     mode_line: str
     warnings: tuple[str, ...] = ()
+    named: str = ""
 
     @property
     def name(self) -> str:
-        """The file's path below its `configs` directory, without suffix; its stem if it lies in none."""
+        """As told; else the file's path below its `configs` directory, without suffix; its stem if it lies in none."""
+        if self.named:
+            return self.named
         root = configuration_root(self.path)
         return self.path.relative_to(root).with_suffix("").as_posix() if root.name == ROOT_NAME else self.path.stem
 
@@ -74,14 +80,20 @@ class ResolvedConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def resolve(path: str | Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
-    """Reads, merges and checks a configuration. Raises ConfigError with all problems that could be found."""
+def resolve(
+    path: str | Path, overrides: Sequence[str] = (), between: Sequence[Node] = (), named: str = ""
+) -> ResolvedConfig:
+    """Reads, merges and checks a configuration. Raises ConfigError with all problems that could be found.
+
+    Maps of `between` are laid over the files, the weakest first, and below the command line's `overrides`; `named`
+    takes the place of the name that the file's path gives.
+    """
     entry = entry_file(path)
     layers = load_layers(entry)
     problems: list[Problem] = []
     top = read_overrides(overrides, problems)
     merger = Merger()
-    tree = merge_all([layer.node for layer in layers] + ([top] if top else []), merger)
+    tree = merge_all([*(layer.node for layer in layers), *between, *([top] if top else [])], merger)
     if merger.problems:
         raise fail([*merger.problems, *problems])
     try:
@@ -101,9 +113,10 @@ def resolve(path: str | Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
         *_without_effect(settings, origins),
         *_short_of_the_peak(settings, origins),
         *judged_by_its_reward(settings, origins),
+        *places_unused(settings, origins),
     )
     return ResolvedConfig(
-        settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line, warnings
+        settings, MappingProxyType(origins), MappingProxyType(history), entry, chain, mode, mode_line, warnings, named
     )
 
 
@@ -193,10 +206,10 @@ def _changed(section: Section, path: tuple[str, ...]) -> dict[str, Any]:
 def _canonical(value: object, path: str) -> Any:
     """JSON in which the order of a user's own map counts (its first entry chooses the best checkpoint)."""
     if isinstance(value, BaseModel):
-        # A section that is not there, as `rl` of most runs, leaves their names as they were before there was one.
-        there = [name for name in type(value).model_fields if (name, getattr(value, name)) != ("rl", None)]
-        names = {name: f"{path}.{name}".removeprefix(".") for name in there}
-        kept = {name: full for name, full in names.items() if full not in WITHOUT_EFFECT}
+        names = {name: f"{path}.{name}".removeprefix(".") for name in type(value).model_fields}
+        # What came later leaves the names of runs that do not use it as they were before there was such a thing.
+        left_out = [name for name, full in names.items() if full in LATER and getattr(value, name) == LATER[full]]
+        kept = {name: full for name, full in names.items() if full not in WITHOUT_EFFECT and name not in left_out}
         return {name: _canonical(getattr(value, name), full) for name, full in kept.items()}
     if isinstance(value, dict):
         return [[key, _canonical(inner, path)] for key, inner in value.items()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 Figures = Mapping[str, float]
 
@@ -52,6 +53,7 @@ class Evaluated:
     seconds: float = 0.0
     final: bool = False  # measured after training, on the result
     of: str = ""  # the checkpoint that was measured, where it is not the one at `step`
+    rows: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # figure → sums of each example, when asked for
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def encoded_once(model: nn.Module, copies: int) -> Iterator[None]:
+def encoded_once(model: nn.Module, copies: int, repeated: bool = True) -> Iterator[None]:
     """Within it, the encoder of an encoder-decoder reads every G-th of the N rows it is given, and answers for all N.
 
+    With `repeated` false it is given the B prompts themselves, since images, unlike texts, are too large to be copied.
     The rows of a prompt must stand beside each other. Hooks do it, so what wraps the model (DDP, a casting of numbers)
     sees one call as ever. `model` may be wrapped.
     """
@@ -39,10 +40,9 @@ def encoded_once(model: nn.Module, copies: int) -> Iterator[None]:
         return output
 
     encoder = bare.get_encoder()
-    hooks = [
-        encoder.register_forward_pre_hook(thin, with_kwargs=True),
-        encoder.register_forward_hook(spread),
-    ]
+    hooks = [encoder.register_forward_hook(spread)]
+    if repeated:
+        hooks.append(encoder.register_forward_pre_hook(thin, with_kwargs=True))
     try:
         yield
     finally:

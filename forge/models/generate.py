@@ -103,13 +103,16 @@ def _generate(model: Any, **asked: Any) -> Tensor:
 def _read(batch: Batch) -> Batch:
     """What the model is given of a batch. The mask beside an image is of its cells, all of which are read."""
     if PROMPT_TOKENS in batch:
-        return _prompts(batch)
+        return prompts_of(batch)
     names = ("pixel_values",) if "pixel_values" in batch else ("input_ids", "attention_mask")
     return {name: batch[name] for name in names}
 
 
-def _prompts(batch: Batch) -> Batch:
-    """The prompts alone, padded on the left, so that all end where writing begins; images as they are."""
+def prompts_of(batch: Batch) -> Batch:
+    """What is read alone: prompts padded on the left, so that all end where writing begins; images as they are."""
+    answers = {"labels", "decoder_input_ids", PROMPT_TOKENS}
+    if PROMPT_TOKENS not in batch:
+        return {name: value for name, value in batch.items() if name not in answers}
     whole_BT, tokens_B = batch["input_ids"], batch[PROMPT_TOKENS]
     longest = int(tokens_B.max())
     places_BP = torch.arange(longest, device=whole_BT.device) - (longest - tokens_B)[:, None]
@@ -121,7 +124,7 @@ def _prompts(batch: Batch) -> Batch:
     return {
         name: prompt_of(value) if value.shape == whole_BT.shape else value  # of each token, or of images
         for name, value in batch.items()
-        if name not in {"labels", PROMPT_TOKENS}
+        if name not in answers
     }
 
 

@@ -38,6 +38,7 @@ class PageEncoderConfig(PretrainedConfig):  # type: ignore[misc]
     hidden_size: int = 128
     num_hidden_layers: int = 3
     expansion: int = 2  # of the width inside a block
+    kernel: list[int] | None = None  # height and width of a block's convolution in cells, both odd; None is 3 by 3
     num_channels: int = 1
     image_size: list[int] | None = None  # height and width of the sheet that it was trained on; it takes any other
     initializer_range: float = 0.02  # of what ends a block, so that a block begins as nearly nothing
@@ -115,11 +116,12 @@ def _over_band(values_BCH: Tensor, reach: int) -> Tensor:
 
 
 class PageBlock(nn.Module):
-    """x + two pointwise layers of (depthwise 3 × 3 convolution of x, normed); maps (B, D, H, W)."""
+    """x + two pointwise layers of (depthwise convolution of x, normed); maps (B, D, H, W)."""
 
-    def __init__(self, width: int, expansion: int) -> None:
+    def __init__(self, width: int, expansion: int, kernel: tuple[int, int]) -> None:
         super().__init__()
-        self.spread = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        around = kernel[0] // 2, kernel[1] // 2
+        self.spread = nn.Conv2d(width, width, kernel, padding=around, groups=width, bias=False)
         self.norm = BandNorm(width, STRIDE[0])
         self.widen = nn.Conv2d(width, expansion * width, 1)
         self.narrow = nn.Conv2d(expansion * width, width, 1)
@@ -149,7 +151,10 @@ class PageEncoder(PreTrainedModel):  # type: ignore[misc]
                 for before, after, stride, height in zip(channels[:-1], channels[1:], _STRIDES, heights, strict=True)
             )
         )
-        self.blocks = nn.ModuleList(PageBlock(width, config.expansion) for _ in range(config.num_hidden_layers))
+        high, wide = config.kernel or (3, 3)
+        self.blocks = nn.ModuleList(
+            PageBlock(width, config.expansion, (high, wide)) for _ in range(config.num_hidden_layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.post_init()
 

@@ -17,6 +17,7 @@ from forge.core.hashing import derive_seed
 from forge.models.page_encoder import PageEncoderConfig
 
 _HEADS = 4
+_KERNEL = [3, 11]  # cells: a cell knows a dozen characters of its line, which tells similar lines apart
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def build_reader_config(
         **special,
         **kind,
     )
-    encoder = PageEncoderConfig(hidden_size=shape.width, image_size=list(sheet) if sheet else None, **kind)
+    seen = {"hidden_size": shape.width, "kernel": _KERNEL, "image_size": list(sheet) if sheet else None}
+    encoder = PageEncoderConfig(**seen, **kind)
     return VisionEncoderDecoderConfig(encoder=encoder.to_dict(), decoder=decoder.to_dict(), **special)
 
 

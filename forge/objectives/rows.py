@@ -86,7 +86,12 @@ class WholeRows:
 
 def rows_of(model: torch.nn.Module, batch: Batch, head: Head | None) -> WholeRows:
     """A forward pass up to where logits would be made of all tokens."""
-    rows = WholeRows(run_to_rows(model, batch, head), head)
+    return whole_rows(run_to_rows(model, batch, head), head)
+
+
+def whole_rows(states_BTX: Tensor, head: Linear | None) -> WholeRows:
+    """The rows of these states. Called where the forward pass was, under its autocast."""
+    rows = WholeRows(states_BTX, head)
     _ = rows._layer  # under the autocast of now: later, where a chunk is looked at, there is none
     return rows
 

@@ -1,7 +1,7 @@
 """completions.jsonl: what the model wrote in a run that learns from rewards, and what it was worth.
 
-One record a rollout and prompt: step, prompt, reference, and for each sample its text, the reward of each part, the
-whole reward and the advantage.
+One record a rollout and prompt: step, prompt (or `page`, its name), reference, and for each sample its text, the reward
+of each part, the whole reward and the advantage.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from forge.runs.completions import read_completions
 from forge.runs.run_dir import COMPLETIONS, RunDirectory
 
 SHOWN = 5  # prompts
-HEADER = ("prompt", "reference", "best sample", "reward", "worst sample", "reward")
+HEADER = ("prompt or page", "reference", "best sample", "reward", "worst sample", "reward")
 
 
 def shown_samples(run: RunDirectory) -> dict[str, list[list[str]]]:
@@ -31,7 +31,7 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         if not scored:
             continue
         best, worst = (pick(scored, key=lambda sample: float(sample["reward"])) for pick in (max, min))
-        cells = [record["prompt"] or "", record["reference"] or ""]
+        cells = [record.get("page") or record.get("prompt") or "", record["reference"] or ""]
         cells += [best["text"], f"{best['reward']:.3f}", worst["text"], f"{worst['reward']:.3f}"]
         rows.append((worst["reward"] - best["reward"], cells))
     return [cells for _, cells in sorted(rows, key=lambda row: row[0])[:SHOWN]]

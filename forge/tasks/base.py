@@ -6,7 +6,7 @@ Shape letters of this package: N examples of a split, B examples of a batch, L t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Protocol
@@ -20,6 +20,8 @@ Batch = dict[str, torch.Tensor]
 Side = Literal["input", "target"]
 """Whose tokens: those that a model reads, or those that it is to write."""
 IGNORED_LABEL = -100
+Rows = Mapping[str, Callable[[], NDArray[np.float64]]]
+"""Figure → what makes (N, K) sums of each example, of which the figure can be made again; made only when asked for."""
 PROMPT_TOKENS = "prompt_tokens"
 """Of a batch for a model that goes on from a prompt: how many tokens of each row it is given; it writes the rest."""
 
@@ -30,6 +32,7 @@ class Scores:
 
     figures: Mapping[str, float]
     detail: Mapping[str, Any] = field(default_factory=dict)
+    rows: Rows = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class TranslationTask:
             for source, reference, hypothesis in zip(sources, references, hypotheses, strict=True)
         ]
         detail = dict(scores.detail) | {"examples": len(made), "samples": shown[:SAMPLES]}
-        return Scores(dict(scores.figures) | {"loss": mean_loss(made)}, detail)
+        return Scores(dict(scores.figures) | {"loss": mean_loss(made)}, detail, scores.rows)
 
     def references(self, data: Dataset) -> list[str]:
         """The translations, as far as they were encoded."""

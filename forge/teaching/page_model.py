@@ -83,7 +83,7 @@ def find_page_model(
     processor = load_processor(asset, model, config, "teacher.name")
     reads = page_task(settings, architecture, processor)
     assert isinstance(reads.form, Prompted | Seen)
-    if settings.distill.losses():
+    if settings.distill.losses() or settings.rl:
         assert isinstance(task.form, Prompted | Seen)
         check_tokenizers(task.form.processor.tokenizer, processor.tokenizer, asset.asked, BY_TEXT)
         _check_alike(student, reads, asset.asked)

@@ -99,7 +99,8 @@ def find_page_reader(
     task = student.task
     assert isinstance(task, OcrTask)
     mine = task.form
-    alike = bool(settings.distill.losses())  # a teacher that teaches by texts alone may see and write otherwise
+    # A teacher that teaches by texts alone may see and write otherwise.
+    alike = bool(settings.distill.losses() or settings.rl)
     if config is not None:
         tokenizer = load_tokenizer(asset, model, [], "teacher.name")
     elif isinstance(mine, Sheet):

@@ -27,7 +27,8 @@ def find_page_teacher(settings: Settings, asset: Asset, student: Student, accele
     config = peek_reader(asset, model, "teacher.name")
     if config is not None and not is_sheet_reader(config):
         refuse_other(asset, model, config, "teacher.name")
-    if settings.distill.losses() and isinstance(task.form, Sheet) != is_sheet_reader(config):
+    alike = settings.distill.losses() or settings.rl
+    if alike and isinstance(task.form, Sheet) != is_sheet_reader(config):
         raise UserError(
             f"teacher.name: of {asset.asked} and the student one is an embedded reader, which sees cells and writes "
             f"characters, and the other is not; {BY_TEXT}"

@@ -98,10 +98,12 @@ def prepare_teaching(
         found.stacks = _stacks(found.architecture(), losses, "teacher")
     terms = make_terms(losses, Pairing(mine, found.stacks, settings.distill.layers, settings.seed))
     _check_groups(settings, plan)
+    _check_shuffled(settings, plan)
     wanted = _with_logits(read_sites(terms, "teacher"), settings, found)
     balanced = settings.distill.balance == "gradient_norm"
     objective = KD(sft, settings.alpha, terms, student.model, mine, balanced, settings.distill.gradient_norm_every)
     objective.extra_learning_rate = settings.distill.projection_learning_rate
+    objective.shuffles = settings.distill.shuffle_logits
     asked = fields(wanted, found.stacks, DTYPES[settings.distill.cache.dtype])
     cache = _cache(found, asked, plan, steps)
     if cache and not filling and settings.distill.cache.mode == "require" and cache.missing(asked).shards:
@@ -154,6 +156,17 @@ def _check_groups(settings: Settings, plan: BatchPlan) -> None:
             raise UserError(
                 f"{key}: groups of {group} examples do not fit into micro-batches of {cut}; take a divisor of {cut}"
             )
+
+
+def _check_shuffled(settings: Settings, plan: BatchPlan) -> None:
+    """The control needs logits to mix up, and a second example to take them from."""
+    if not settings.distill.shuffle_logits:
+        return
+    if not any(LOSSES[name].family == "response" for name in settings.distill.losses()):
+        raise UserError("distill.shuffle_logits: no loss of distill looks at logits; give a response loss a weight")
+    cut = settings.train.micro_batch_size or -(-settings.train.batch_size // plan.processes)
+    if not plan.batch_tokens and cut < 2:
+        raise UserError("distill.shuffle_logits: micro-batches of one example have no other; make them larger")
 
 
 def _cache_root(settings: Settings) -> Path:

@@ -344,7 +344,8 @@ class Trainer:
         scores = task.score(outputs, data)
         if not all(math.isfinite(value) for value in scores.figures.values()):
             raise DivergedError(f"step {step}: the model's answers on {split} are not finite; nothing of it was saved")
-        return Evaluated(step, split, scores.figures, scores.detail, time.monotonic() - started, final, of)
+        seconds = time.monotonic() - started
+        return Evaluated(step, split, scores.figures, scores.detail, seconds, final, of, scores.rows)
 
     def _save_if_due(self, improved: bool) -> bool:
         every, state = self.settings.checkpoint.every or self.settings.evaluate.every, self.state

@@ -113,7 +113,7 @@ def test_a_metric_that_is_none(refused: Any, metric: str, told: str) -> None:
 
 
 OPTIONS = [
-    ({"rewards": {"teds": {}}}, "tiny.yaml  rl.rewards.teds: it is for ocr, the task is translation"),
+    ({"rewards": {"teds": {}}}, "rl.rewards: teds is not for task: translation; take one of"),
     ({"rewards": {"length": {"options": {"leest": 1.0}}}}, "rl.rewards.length: there is no option leest; did you mean least?"),
     ({"rewards": {"length": {"options": {"least": "a"}}}}, "rl.rewards.length: least must be a number, got 'a'"),
     ({"rewards": {"length": {"options": {"least": 3.0}}}}, "rl.rewards.length: least (3) must be above 0 and at most most (2)"),

@@ -12,7 +12,7 @@ import yaml
 
 from forge.config import resolve
 from forge.config.schema import RL
-from forge.config.schema.rl import REWARD_NAMES
+from forge.config.schema.rl import REWARD_NAMES, RL_TASKS, rewards_of
 from forge.core.errors import ConfigError
 
 BASE: dict[str, Any] = {
@@ -77,7 +77,53 @@ def test_other_tasks_say_which_can(tmp_path: Path) -> None:
     path = written(tmp_path, rl={"rewards": {"not_empty": {}}})
     said = refused(path, "task=classification", "data.name=embedded/nli")
     assert "rl is set, but Forge cannot sample the answers of task: classification" in said
-    assert "task: translation can" in said
+    assert "task: translation or ocr can" in said
+
+
+def pages(folder: Path, rl: dict[str, Any], **more: Any) -> Path:
+    data = {"name": "embedded/pages", "train": "train", "validation": "validation"}
+    return written(folder, task="ocr", data=data, model={"name": "embedded/tiny-reader"}, rl=rl, **more)
+
+
+def test_each_task_has_its_rewards(tmp_path: Path) -> None:
+    from forge.tasks.rewards.table import REWARDS
+
+    for task in RL_TASKS:
+        assert rewards_of(task) == [name for name, entry in REWARDS.items() if task in entry.kind.tasks]
+    gate = {"rewards": {"teds": {}}, "gates": {"not_copied": {"least": 0.5}}}
+    for section in ({"rewards": {"not_copied": {}}}, gate):
+        said = refused(pages(tmp_path, section))
+        where = "rl.gates" if "gates" in section else "rl.rewards"
+        assert f"{where}: not_copied is not for task: ocr; take one of length, language, repetition" in said
+        assert "edit_similarity, unit_tests, teds, markdown, no_loop" in said
+        assert "\n" not in said
+    assert "there is no reward tedz; did you mean teds?" in refused(pages(tmp_path, {"rewards": {"tedz": {}}}))
+
+
+def test_losses_on_places_have_no_effect_and_say_so(tmp_path: Path) -> None:
+    rl = {"rewards": {"unit_tests": {}}}
+    (said,) = resolve(pages(tmp_path, rl, glyphs={"cells": 1.0, "attention": 0.3})).warnings
+    assert re.search(r"x\.yaml:\d+:\d+  glyphs has no effect, because rl is set", said)
+    assert not resolve(pages(tmp_path, rl)).warnings
+
+
+@pytest.mark.parametrize(
+    ("rewards", "metric", "said"),
+    [
+        ({"unit_tests": {}}, "cer", None),
+        ({"edit_similarity": {}}, "wer", None),
+        ({"edit_similarity": {}}, "cer", "cer is nearly the reward edit_similarity"),
+        ({"edit_similarity": {}}, "edit_similarity", "edit_similarity is also the reward edit_similarity"),
+        ({"teds": {}, "edit_similarity": {}}, "nid", "nid is nearly the reward edit_similarity"),
+    ],
+)
+def test_a_metric_of_pages_that_is_a_reward_is_warned_of(
+    tmp_path: Path, rewards: dict[str, Any], metric: str, said: str | None
+) -> None:
+    warnings = resolve(pages(tmp_path, {"rewards": rewards}, evaluate={"metric": metric})).warnings
+    assert [said is not None and said in line and "take evaluate.metric: wer" in line for line in warnings] == (
+        [True] if said else []
+    )
 
 
 def test_a_metric_that_is_the_reward_is_warned_of(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from support import ROOT, forge, metrics
 
 from forge.config import resolve
 
-OURS = [path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "accelerate"]
+OURS = [path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name not in {"accelerate", "studies"}]
 LEAVES = sorted(path for path in OURS if not path.name.startswith("_"))
 
 

@@ -283,7 +283,11 @@ def test_a_teacher_beside_rewards_weighs_alpha(start: Path, better: Path, tmp_pa
 @pytest.mark.parametrize(
     ("rl", "said"),
     [
-        ({"rewards": {"unit_tests": {}}}, "rl.rewards.unit_tests: it is for ocr, the task is translation"),
+        (
+            {"rewards": {"unit_tests": {}}},
+            "rl.rewards: unit_tests is not for task: translation; take one of",
+        ),
+        ({"gates": {"teds": {"least": 0.5}}}, "rl.gates: teds is not for task: translation; take one of sentence_bleu"),
         (
             {"rewards": {"length": {"options": {"leest": 1.0}}}},
             "rl.rewards.length: there is no option leest; did you mean least?",

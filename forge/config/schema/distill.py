@@ -202,6 +202,9 @@ class Distill(Section):
     """Steps between two measurements of each loss's gradient norm, after that of step 1; null measures none."""
     projection_learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
     """Peak learning rate of the projections, which start at random; null takes `train.learning_rate`."""
+    shuffle_logits: bool = False
+    """Control: every label learns from what the teacher said of another example of its batch. What response losses
+    still give then is no knowledge of the examples."""
     cache: Cache = Cache()
     """The teacher cache."""
     sequence: Sequence = Sequence()

@@ -4,7 +4,7 @@ scored better than the others of its prompt becomes likelier (GRPO, Shao et al. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -17,10 +17,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Patience = Annotated[int, Field(ge=1)] | None
 Option = bool | int | float | str
 
-RL_TASKS = ("translation",)
-"""Tasks whose models can sample here: encoder-decoders that read text."""
-ALSO_A_METRIC: Mapping[str, str] = MappingProxyType({"sentence_bleu": "bleu", "chrf": "chrf"})
-"""Rewards that are a metric of whole splits too."""
+RL_TASKS = ("translation", "ocr")
+"""Tasks whose models write texts, which can be sampled."""
+ALSO_A_METRIC: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sentence_bleu": ("bleu",),
+        "chrf": ("chrf",),
+        "edit_similarity": ("edit_similarity", "cer", "nid"),
+    }
+)
+"""Rewards that are a metric of whole splits too, or nearly one: what rises with them was asked for, and is no proof."""
+JUDGES: Mapping[str, tuple[str, ...]] = MappingProxyType({"translation": ("bleu", "chrf"), "ocr": ("cer", "wer")})
+"""Metrics by which a run may be judged, where they are no reward in it."""
 REWARD_NAMES = (
     "sentence_bleu",
     "chrf",
@@ -42,6 +50,13 @@ REWARD_NAMES = (
     "random",
 )
 """All rewards; `forge.tasks.rewards.table` has what they are made of."""
+ONLY_FOR: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "translation": ("sentence_bleu", "chrf", "not_copied", "comet_kiwi"),
+        "ocr": ("unit_tests", "teds", "markdown"),
+    }
+)
+"""Rewards that look at what only one task has: a text that is translated, or a page."""
 BOUNDS: Mapping[str, tuple[float | None, float]] = MappingProxyType(
     {"grpo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (None, 4.0)}
 )
@@ -239,3 +254,14 @@ class RL(Section):
                 if one.plugin and one.options:
                     raise ValueError(f"{key}: {name} has a plugin and options, which only rewards of the table take")
         return self
+
+
+def rewards_of(task: str) -> list[str]:
+    """The rewards that a run of this task may name."""
+    foreign = {name for other, names in ONLY_FOR.items() if other != task for name in names}
+    return [name for name in REWARD_NAMES if name not in foreign]
+
+
+def metrics_rewarded(rewards: Collection[str]) -> set[str]:
+    """The metrics that these rewards ask for."""
+    return {metric for reward in rewards for metric in ALSO_A_METRIC.get(reward, ())}

@@ -14,6 +14,7 @@ from forge.models.capture import Recorder, Stack
 from forge.objectives.base import LossReport, Objective
 from forge.objectives.kd.masks import Masks, count
 from forge.objectives.kd.outputs import Outputs
+from forge.objectives.kd.shuffled import of_another
 from forge.objectives.kd.teacher import CachedTeacher, OnlineTeacher, Wanted
 from forge.objectives.kd.terms import Comparison, Response, Side, Term, extras, sites_of
 from forge.objectives.rows import WholeRows, labels_of_rows, rows_of, sum_over_rows, valid_positions
@@ -29,10 +30,12 @@ class KD(Objective):
     The task loss is that of SFT. `scale` is 1, or fixed by gradient norms (`balance`). The student's
     hidden states and projections come from hooks on the layers that the losses name. Of a model that writes text, with
     a label a token, all losses on logits are taken together, a few tokens at a time. `causal`: it is a decoder alone.
-    What the task has beside it counts as part of the task loss: it is about the data too.
+    What the task has beside it counts as part of the task loss: it is about the data too. `shuffles`: the control in
+    which labels learn from the teacher's logits of other examples.
     """
 
     name = "kd"
+    shuffles = False
 
     def __init__(
         self,
@@ -116,6 +119,10 @@ class KD(Objective):
         """Run both models."""
         assert self._teacher is not None, "learn_from comes first"
         teacher = self._teacher.outputs(batch)
+        if self.shuffles:
+            labels = batch["labels"]
+            valid_M = labels_of_rows(labels, self._causal) != IGNORED_LABEL if labels.ndim > 1 else None
+            teacher = of_another(teacher, None if valid_M is None else valid_M.view_as(labels))
         if batch["labels"].ndim == 1:
             student = Outputs(forward(model, batch).logits)
         else:

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from forge.tasks.metrics.ocr.checks.base import Check
 from forge.tasks.rewards.base import Reward, Sample
 from forge.tasks.rewards.score import Failure, Gate, score
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an example asks for: the prompt's text, and what the data holds for right, if it does."""
+    """What an example asks for: the prompt's text or the page's name, and what the data holds for right, if it does."""
 
-    source: str
+    source: str | None
     reference: str | None
+    page: str | None = None
+    checks: tuple[Check, ...] = ()  # of the page
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class Judge:
         asked = [one for one in self.ask(rows) for _ in range(samples)]
         texts = self.texts(ids)
         told = score(
-            [Sample(text, one.source, one.reference, end) for text, one, end in zip(texts, asked, ended, strict=True)],
+            [
+                Sample(text, one.source, one.reference, end, one.checks)
+                for text, one, end in zip(texts, asked, ended, strict=True)
+            ],
             self.parts,
             self.gates,
         )

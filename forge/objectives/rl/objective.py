@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forge.config.schema.rl import ALSO_A_METRIC
+from forge.config.schema.rl import metrics_rewarded
 from forge.core.errors import CheckpointError
 from forge.core.events import Event, Notice, Sampled
+from forge.models.generate import prompts_of
 from forge.models.head import Head
 from forge.objectives.base import LossReport, MicroBatches, Objective, Remarks
 from forge.objectives.rl.choices import held_out_of, limits_of, mixture_of
@@ -24,8 +25,7 @@ from forge.objectives.rl.logprobs import tokens_of
 from forge.objectives.rl.losses import count_tokens, sequence_log_ratios, token_weights, without_truncated
 from forge.objectives.rl.rolling import NUMBERS, News, Roller
 from forge.objectives.rl.rollout import Rollout, restored
-from forge.objectives.rl.samples import decoder_inputs
-from forge.objectives.rl.sampling import log_probs_of
+from forge.objectives.rl.sampler import log_probs_of
 from forge.objectives.rl.share import Drawn, share_of
 from forge.tasks.base import HIGHER_IS_BETTER, IGNORED_LABEL, Batch
 
@@ -129,7 +129,7 @@ class GRPO(Objective):
 
     def measured(self, name: str, value: float) -> Remarks:
         """Whether the reward rises while a metric that is none falls. The first value is that of the start."""
-        if name in {ALSO_A_METRIC.get(reward) for reward in self.chosen.rewards} or not self.chosen.rewards:
+        if name in metrics_rewarded(self.chosen.rewards) or not self.chosen.rewards:
             return Remarks()
         self._held_out.higher_is_better = HIGHER_IS_BETTER[name]
         total, rollouts = self._since
@@ -182,14 +182,13 @@ class GRPO(Objective):
             TOKENS: tokens_NT,
             LEARNED: learned_NT,
             ADVANTAGES: rollout.advantages_BG[places_b].flatten(),
-            "decoder_input_ids": decoder_inputs(tokens_NT, self.sampler.start),
-            "labels": tokens_NT.masked_fill(~mask_NT, IGNORED_LABEL),  # what the loop counts as tokens
+            "decoder_input_ids": tokens_NT,  # says that labels are beside the prompt: the loop counts both as tokens
+            "labels": tokens_NT.masked_fill(~mask_NT, IGNORED_LABEL),
         }
         for name, known_BGT in ((OLD, rollout.old_BGT), (REFERENCE, rollout.reference_BGT)):
             if known_BGT is not None:
                 made[name] = known_BGT[places_b].flatten(0, 1)[:, :longest]
-        prompts = {name: x for name, x in batch.items() if name not in {"labels", "decoder_input_ids"}}
-        return prompts | {name: x.to(device) for name, x in made.items()}
+        return prompts_of(batch) | {name: x.to(device) for name, x in made.items()}
 
 
 def _said(

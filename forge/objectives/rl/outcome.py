@@ -123,7 +123,8 @@ def records(merged: Merged, rewards_BG: Tensor, advantages_BG: Tensor, judge: Ju
             }
             for sample, text in enumerate(merged.texts_BG[place])
         ]
-        found.append({"prompt": one.source, "reference": one.reference, "samples": samples})
+        name, value = ("prompt", one.source) if one.page is None else ("page", one.page)
+        found.append({name: value, "reference": one.reference, "samples": samples})
     return found
 
 

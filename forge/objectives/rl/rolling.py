@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from forge.config.schema import RL
 from forge.models.head import Head
+from forge.objectives.rl.drawing import uniforms
 from forge.objectives.rl.guards import Figures
 from forge.objectives.rl.judge import Judge
 from forge.objectives.rl.outcome import advantages_of, failed, figures_of, guarded, records, rewards_of
 from forge.objectives.rl.reference import Reference
 from forge.objectives.rl.rollout import Group, Rollout, merge
-from forge.objectives.rl.sampling import EncoderDecoder, uniforms
+from forge.objectives.rl.sampler import Sampler
 from forge.tasks.base import Batch
 
 NUMBERS = "row_numbers"  # of a batch's examples in the training data
@@ -42,7 +43,7 @@ class Roller:
     """Makes the rollouts of a run. `head` is the trained model's."""
 
     chosen: RL
-    sampler: EncoderDecoder
+    sampler: Sampler
     judge: Judge
     seed: int
     head: Head | None = None

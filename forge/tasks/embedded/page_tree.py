@@ -52,7 +52,7 @@ PRESETS = {
         contrast=(0.6, 1.0),
         leading=(1.08, 1.4),
     ),
-    "markdown": Preset(160, 256, (11, 13), (6, 10), Mix(0.12, 0.08), characters=170, blank=0.02),
+    "markdown": Preset(160, 256, (11, 14), (6, 10), Mix(0.12, 0.08), characters=170, blank=0.02),
     "a4": Preset(842, 595, (10, 13), (50, 80), Mix(0.12, 0.05), characters=2_400, blank=0.02, paper=True),
 }
 _KINDS: dict[type, float] = {Heading: 0.24, Paragraph: 0.42, Items: 0.20, Table: 0.14}

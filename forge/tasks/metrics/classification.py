@@ -81,4 +81,6 @@ def score_classification(logits_NC: FloatArray, labels_N: IntArray, names: list[
         for i, name in enumerate(names)
     }
     confusion = confusion_matrix(labels_N, predicted_N, labels=indices).tolist()
-    return Scores(figures, {"labels": names, "per_class": per_class, "confusion": confusion, "examples": len(labels_N)})
+    detail = {"labels": names, "per_class": per_class, "confusion": confusion, "examples": len(labels_N)}
+    rows = {"accuracy": lambda: (predicted_N == labels_N).astype(np.float64)[:, None]}
+    return Scores(figures, detail, rows)

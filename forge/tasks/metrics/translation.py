@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -74,7 +76,14 @@ def score_translations(
         "left_out": left_out,
         "examples": len(hypotheses),
     }
-    return Scores(figures | {"length_ratio": float(bleu.ratio)}, detail)
+    rows = {"bleu": lambda: _bleu_rows(metrics["bleu"], hypotheses, references)}
+    return Scores(figures | {"length_ratio": float(bleu.ratio)}, detail, rows)
+
+
+def _bleu_rows(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
+    """The sums of each line as sacreBLEU keeps them: tokens of both, then its right 1-grams to 4-grams, then all."""
+    rows: list[list[int]] = metric._extract_corpus_statistics(hypotheses, [list(references)])
+    return np.asarray(rows, np.float64)
 
 
 def sentence_bleu(hypothesis: str, reference: str) -> float:

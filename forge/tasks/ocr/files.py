@@ -29,6 +29,7 @@ class PageFiles:
         image       PNG, shades of grey or RGB
         characters  of a PDF's text layer, in its order; else empty
         boxes       four numbers (float32) for each of the characters: left, top, right, bottom in pixels of the image
+        tests       checks that the page brings with it, as text (`page_tests`); empty of none
 
     `notices` has a line for each page or file that was left out, and how many more there were beyond five.
     """

@@ -1,4 +1,7 @@
-"""Pages from a directory: `a.png` beside `a.md`, and `b.pdf` beside `b.1.md`, `b.2.md`, a text for each page."""
+"""Pages from a directory: `a.png` beside `a.md`, and `b.pdf` beside `b.1.md`, `b.2.md`, a text for each page.
+
+Checks of them may stand in `a.tests.jsonl`, `b.tests.jsonl`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 
 from forge.core.errors import UserError
 from forge.tasks.ocr.listing import LeftOut, Listing, Wanted, shown
+from forge.tasks.ocr.page_tests import TESTS_SUFFIX, tests_beside
 from forge.tasks.pages.sizes import one_line
 
 PAGE_SUFFIXES = (".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
@@ -25,6 +29,7 @@ class _Together:
     pages: list[str] = field(default_factory=list)
     whole: str | None = None
     texts: dict[int, str] = field(default_factory=dict)
+    tests: str | None = None
 
 
 def list_folder(folder: Path) -> Listing:
@@ -82,8 +87,12 @@ def _walk(folder: Path, faults: list[LeftOut]) -> Iterator[str]:
             name = f"{inside}/{path.name}" if inside else path.name
             if os.path.isdir(path):  # noqa: PTH112 - unlike Path's, it does not raise where a link may not be followed
                 waiting.append(name)
-            elif _suffix(name) in (*PAGE_SUFFIXES, TEXT_SUFFIX):
+            elif _suffix(name) in (*PAGE_SUFFIXES, TEXT_SUFFIX) or _has_tests(name):
                 yield name
+
+
+def _has_tests(name: str) -> bool:
+    return name.lower().endswith(TESTS_SUFFIX)
 
 
 def _suffix(name: str) -> str:
@@ -93,11 +102,17 @@ def _suffix(name: str) -> str:
 def _paired(folder: Path, names: list[str]) -> Iterator[Wanted | LeftOut]:
     stems: dict[str, _Together] = {}
     for name in names:
-        if _suffix(name) != TEXT_SUFFIX:
+        if _suffix(name) in PAGE_SUFFIXES:
             stems.setdefault(_stem(name), _Together()).pages.append(name)
     for name in names:
         if _suffix(name) == TEXT_SUFFIX and (fault := _take_text(stems, name)):
             yield fault
+        if _has_tests(name):
+            if (stem := name[: -len(TESTS_SUFFIX)]) in stems:
+                stems[stem].tests = name
+            else:
+                of = shown(Path(stem).name)
+                yield LeftOut(shown(name), f"has no page file beside it: {of}.pdf, {of}.png or the like")
     for together in stems.values():
         yield from _matched(folder, together)
 
@@ -133,11 +148,12 @@ def _matched(folder: Path, together: _Together) -> Iterator[Wanted | LeftOut]:
         also = " and ".join(shown(Path(other).name) for other in others)
         yield LeftOut(place, f"and {also} have one name, so whose text is {stem}.md? Give each a name of its own")
         return
+    tests = tests_beside(folder / together.tests) if together.tests else {}
     if not together.texts:
         if together.whole is None:
             yield LeftOut(place, f"has no Markdown: write {stem}.md beside it, empty if the page is blank")
         else:
-            yield Wanted(place, place, folder / name, None, folder / together.whole, place)
+            yield Wanted(place, place, folder / name, None, folder / together.whole, place, tests.get(1, ""))
         return
     if together.whole is not None:
         yield LeftOut(shown(together.whole), f"is not read, because pages have texts of their own ({stem}.1.md, …)")
@@ -146,7 +162,7 @@ def _matched(folder: Path, together: _Together) -> Iterator[Wanted | LeftOut]:
         yield LeftOut(place, f"has no Markdown of page {gaps}: write {stem}.N.md, empty if page N is blank")
     for number in numbers:
         page = f"{place}#{number}"
-        yield Wanted(page, place, folder / name, number, folder / together.texts[number], page)
+        yield Wanted(page, place, folder / name, number, folder / together.texts[number], page, tests.get(number, ""))
     yield Wanted(place, place, folder / name, numbers[-1] + 1, None, place)
 
 

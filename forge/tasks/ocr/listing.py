@@ -27,6 +27,7 @@ class Wanted:
     number: int | None  # counted from 1; None: the file has this page alone
     markdown: str | Path | None  # None: a page that has no text should not be there, and is told if it is
     place: str  # where it is named: after `Listing.at`
+    tests: str = ""  # checks that it brings with it (`page_tests`)
 
 
 @dataclass(frozen=True)

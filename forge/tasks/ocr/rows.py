@@ -17,9 +17,10 @@ from typing import Any
 
 from forge.core.errors import UserError
 from forge.tasks.ocr.listing import LeftOut, Listing, Wanted, normalised, shown
+from forge.tasks.ocr.page_tests import tests_in
 from forge.tasks.sources import FILE_SUFFIXES, Table, from_directory, from_file, kind_of, read_csv, read_jsonl
 
-MARKDOWN_FILE = "markdown_file"
+MARKDOWN_FILE, TESTS = "markdown_file", "tests"
 BATCH = 16  # rows of a table at a time, because each may hold an image
 Row = Mapping[str, Any]
 
@@ -73,7 +74,8 @@ def list_split(folder: str, subset: str | None, split: str, revision: str, colum
 
 
 def _of_table(table: Table, frame: _Frame) -> Listing:
-    known = {frame.columns.page, frame.columns.markdown, frame.columns.document, frame.columns.number, MARKDOWN_FILE}
+    columns = frame.columns
+    known = {columns.page, columns.markdown, columns.document, columns.number, MARKDOWN_FILE, TESTS}
     there = table.rows.select_columns([name for name in table.rows.column_names if name in known])
 
     def rows() -> Iterator[tuple[int, Row]]:
@@ -120,7 +122,8 @@ def _entry(row: Row, frame: _Frame, place: str) -> Wanted | LeftOut:
         return LeftOut(place, f"{shown(name)} has no Markdown; that of a blank page is an empty text")
     document = _text(row.get(columns.document), columns.document, where)
     name = shown(name) or f"row {place}"
-    return Wanted(f"{name}#{number}" if number else name, document or name, file, number, markdown, place)
+    page, tests = f"{name}#{number}" if number else name, tests_in(row.get(TESTS), where)
+    return Wanted(page, document or name, file, number, markdown, place, tests)
 
 
 def _file(value: Any, frame: _Frame, where: str) -> tuple[Path | bytes | None, str]:

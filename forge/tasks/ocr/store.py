@@ -29,7 +29,7 @@ from forge.tasks.pages.sizes import RefusedError
 from forge.tasks.pages.source import open_regular
 from forge.tasks.sources import Table
 
-FORMAT = 1  # raise it when the same files come to be drawn or kept in another way
+FORMAT = 2  # raise it when the same files come to be drawn or kept in another way
 SCHEMA = pa.schema(
     {
         "page": pa.string(),
@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         "image": pa.binary(),
         "characters": pa.string(),
         "boxes": pa.list_(pa.float32()),
+        "tests": pa.string(),
         "place": pa.string(),
     }
 )
@@ -86,7 +87,7 @@ def _content(listing: Listing, way: Way) -> tuple[str, int]:
                 mark = hashlib.sha256(entry.file).hexdigest()
             else:
                 mark = marks[entry.file] = marks.get(entry.file) or _mark(entry.file)
-            known = [entry.page, entry.document, entry.number, entry.place, mark, _text(entry)]
+            known = [entry.page, entry.document, entry.number, entry.place, mark, _text(entry), entry.tests]
         content.update(json.dumps(known).encode())
         progress.tell(count)
     return content.hexdigest()[:24], count
@@ -172,7 +173,7 @@ class _Batch:
 def _row(one: Drawn) -> tuple[Any, ...]:
     entry = one.entry
     boxes = one.boxes_N4.reshape(-1)
-    return entry.page, one.markdown, entry.document, one.image, one.characters, boxes, entry.place
+    return entry.page, one.markdown, entry.document, one.image, one.characters, boxes, entry.tests, entry.place
 
 
 @dataclass

@@ -116,4 +116,4 @@ class OcrTask:
             for name, reference, hypothesis in zip(names, references, hypotheses, strict=True)
         ]
         detail = dict(scores.detail) | {"examples": len(made), "samples": shown[:SAMPLES]}
-        return Scores(dict(scores.figures) | {"loss": mean_loss(made)}, detail)
+        return Scores(dict(scores.figures) | {"loss": mean_loss(made)}, detail, scores.rows)

@@ -46,6 +46,10 @@ class Named(ABC):
     def __call__(self, samples: Sequence[Sample]) -> Values:
         """One value for each sample, in order."""
 
+    def wants(self) -> frozenset[Need]:
+        """What the data must have for it as its options are."""
+        return self.needs
+
 
 class PerSample(Named):
     """A reward that looks at one sample at a time: where it fails on one, the others keep theirs."""

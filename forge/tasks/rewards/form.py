@@ -16,7 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from forge.core.errors import UserError
 from forge.tasks.metrics.ocr.loops import looping
 from forge.tasks.parallel.language import Expected
-from forge.tasks.rewards.base import PerSample, Sample
+from forge.tasks.rewards.base import Need, PerSample, Sample
 
 WINDOW = 80
 LEAST_WINDOW = 20
@@ -28,25 +28,31 @@ class Length(PerSample):
     """1 where the output is between `least` and `most` times as long as the source, in characters, without white space.
 
     Below, and above, the ratio of the lengths: half of `least` gets 0.5, twice `most` too; nothing gets 0. `against`
-    may be the reference. He et al. 2024 (arXiv 2401.12873) needed such a band to stop a metric from being hacked.
+    may be the reference, and for pages is: 0 of any text on a blank one. He et al. 2024 (arXiv 2401.12873) needed such
+    a band to stop a metric from being hacked.
     """
 
     least: float = 0.5
     most: float = 2.0
     against: Literal["source", "reference"] = "source"
-    tasks = ("translation",)
 
     def __post_init__(self) -> None:
         if not 0 < self.least <= self.most:
             raise ValueError(f"least ({self.least:g}) must be above 0 and at most most ({self.most:g})")
+        if self.against not in ("source", "reference"):
+            raise ValueError(f"against is source or reference, not {self.against!r:.40}")
+
+    def wants(self) -> frozenset[Need]:
+        """What it is compared with."""
+        return frozenset({self.against})
 
     def one(self, sample: Sample) -> float | None:
         """0 to 1."""
         other = sample.source if self.against == "source" else sample.reference
-        expected = len("".join(other.split())) if other else 0
-        if not expected:
-            return None
-        ratio = len("".join(sample.output.split())) / expected
+        expected, written = (len("".join(text.split())) for text in (other or "", sample.output))
+        if not expected:  # a page may be blank, and then should stay so; of a text without words nothing is known
+            return None if other is None or self.against == "source" else float(not written)
+        ratio = written / expected
         return min(1.0, ratio / self.least, self.most / ratio) if ratio else 0.0
 
 

@@ -55,6 +55,12 @@ def _plain(kind: type[Named]) -> Entry:
     return Entry(kind, make)
 
 
+def _length(options: Mapping[str, Any], setting: Setting) -> Named:
+    check_options(Length, options)
+    against = "source" if "source" in setting.has or setting.task == "translation" else "reference"
+    return Length(**{"against": against} | dict(options))
+
+
 def _language(options: Mapping[str, Any], setting: Setting) -> Named:
     check_options(Language, options)
     language = options.get("language") or setting.language
@@ -92,7 +98,7 @@ def _lines(setting: Setting, name: str) -> Sequence[str]:
 REWARDS: Mapping[str, Entry] = {
     "sentence_bleu": _plain(SentenceBLEU),
     "chrf": _plain(ChrF),
-    "length": _plain(Length),
+    "length": Entry(Length, _length),
     "language": Entry(Language, _language),
     "repetition": _plain(Repetition),
     "not_copied": _plain(NotCopied),
@@ -120,13 +126,22 @@ def make_reward(name: str, options: Mapping[str, Any], setting: Setting) -> Name
         raise UserError(f"there is no reward '{name}'; {hint}")
     entry = REWARDS[name]
     if setting.task not in entry.kind.tasks:
-        raise UserError(f"reward {name}: it is for {' and '.join(entry.kind.tasks)}, the task is {setting.task}")
-    if missing := sorted(entry.kind.needs - set(setting.has)):
-        raise UserError(f"reward {name}: it needs the {' and '.join(missing)} of each sample, and the data has none")
+        able = ", ".join(other for other, one in REWARDS.items() if setting.task in one.kind.tasks)
+        raise UserError(
+            f"reward {name}: it is for {' and '.join(entry.kind.tasks)}, the task is {setting.task}; take one of {able}"
+        )
+    _check_needs(name, entry.kind.needs, setting)
     try:
-        return entry.make(options, setting)
+        made = entry.make(options, setting)
     except (TypeError, ValueError) as error:
         raise UserError(f"reward {name}: {' '.join(str(error).split())}") from error
+    _check_needs(name, made.wants(), setting)
+    return made
+
+
+def _check_needs(name: str, needs: frozenset[Need], setting: Setting) -> None:
+    if missing := sorted(needs - set(setting.has)):
+        raise UserError(f"reward {name}: it needs the {' and '.join(missing)} of each sample, and the data has none")
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from toy_vision_models import ENCODER_DECODERS
 from transformers import AutoModelForSeq2SeqLM, BartConfig, MarianConfig, T5Config
 
 from forge.models.encoder_once import encoded_once
 from forge.models.generate import end_tokens
 from forge.models.head import find_head
+from forge.models.reader import Characters, build_reader
 from forge.models.seq2seq import start_token
+from forge.objectives.rl.drawing import BLOCK, draw, uniforms
 from forge.objectives.rl.logprobs import sampled_log_probs, tokens_of
 from forge.objectives.rl.rules import Rules, rules_of
 from forge.objectives.rl.samples import decoder_inputs
-from forge.objectives.rl.sampling import EncoderDecoder, draw, uniforms
+from forge.objectives.rl.sampling import EncoderDecoder
 
 V, END, PAD, SAMPLES, LONGEST = 24, 1, 0, 3, 8
 SMALL = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
@@ -141,13 +144,67 @@ def test_the_encoder_reads_each_prompt_once() -> None:
     assert torch.equal(after, plain)
 
 
+@pytest.mark.parametrize("kind", ["donut", "trocr", "embedded"])
+def test_what_reads_images_is_sampled_and_learned_alike(kind: str) -> None:
+    torch.manual_seed(3)
+    if kind == "embedded":
+        model = build_reader("embedded/tiny-reader", Characters(V, PAD, 2, END), 0, LONGEST, (32, 64))
+        pixels, places = torch.rand(4, 1, 32, 64), (32 // 8) * (64 // 8)
+    else:
+        model, _ = ENCODER_DECODERS[kind]()
+        height, width = model.config.encoder.image_size
+        pixels, places = torch.rand(4, 3, height, width), 8
+    for parameter in model.parameters():
+        parameter.data.mul_(2.0 if parameter.ndim > 1 else 1.0)
+    model.eval()
+    seen: list[int] = []
+    batch = {"pixel_values": pixels, "attention_mask": torch.ones(4, places, dtype=torch.long)}
+    ends = frozenset({END, *range(V // 2)})
+    sampler = EncoderDecoder(rules_of(model), ends, start_token(model), PAD, SAMPLES, LONGEST)
+    hook = model.encoder.register_forward_hook(lambda _, __, output: seen.append(len(output[0])))
+    written = sampler.sample(model, batch, numbers())
+    hook.remove()
+    assert seen == [4]
+    assert len({tuple(row) for row in written.tokens_NT.tolist()}) > 4
+    for head in (None, find_head(model)):
+        found_NT = sampler.log_probs(model, head, batch, written.tokens_NT)
+        torch.testing.assert_close(found_NT, written.logp_NT, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        decoder = decoder_inputs(written.tokens_NT, sampler.start)
+        logits_NTV = model(pixel_values=pixels.repeat_interleave(SAMPLES, 0), decoder_input_ids=decoder).logits
+    logits_NTV[..., list(sampler.rules.forbidden)] = -torch.inf
+    logp_NT = logits_NTV.log_softmax(-1).gather(-1, written.tokens_NT[..., None])[..., 0]
+    mask_NT, _ = sampler.mask(written.tokens_NT)
+    torch.testing.assert_close(written.logp_NT[mask_NT], logp_NT[mask_NT], atol=1e-5, rtol=0)
+
+
 def test_a_number_draws_each_token_as_often_as_it_is_likely() -> None:
     probs_V = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
     uniform_N = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
-    found_N = draw(probs_V.log().expand(10_000, -1), uniform_N)
+    found_N = draw(probs_V.expand(10_000, -1), uniform_N)
     assert torch.bincount(found_N, minlength=6).tolist() == [0, 5_000, 0, 3_000, 2_000, 0]
     edges_N = torch.tensor([0.0, 1.0 - 2**-53, 1.0], dtype=torch.float64)
-    assert draw(probs_V.log().expand(3, -1), edges_N).tolist() == [1, 4, 4]
+    assert draw(probs_V.expand(3, -1), edges_N).tolist() == [1, 4, 4]
+
+
+@pytest.mark.parametrize("tokens", [BLOCK - 1, BLOCK, 3 * BLOCK, 3 * BLOCK + 7])
+def test_a_large_vocabulary_is_drawn_as_its_cumulative_sum_says(tokens: int) -> None:
+    """A tail with next to nothing, blocks of nothing at all, and the edges of all of them."""
+    torch.manual_seed(0)
+    probs_V = torch.rand(tokens)
+    probs_V[tokens // 3 : tokens // 2] = 0.0
+    probs_V[-tokens // 5 :] *= 1e-4
+    probs_V = probs_V / probs_V.sum()
+    sums_V = probs_V.double().cumsum(-1)
+    middles_V = (torch.cat((torch.zeros(1, dtype=torch.float64), sums_V[:-1])) + sums_V) / 2 / sums_V[-1]
+    wide = (probs_V > 1e-6).nonzero().flatten()  # the others are narrower than the rounding of a sum
+    assert torch.equal(draw(probs_V.expand(len(wide), -1), middles_V[wide]), wide)
+    uniform_N = torch.cat((torch.rand(5_000, dtype=torch.float64), sums_V.clamp(max=1.0), torch.zeros(1).double()))
+    found_N = draw(probs_V.expand(len(uniform_N), -1), uniform_N)
+    assert (probs_V[found_N] > 0).all()
+    assert int(found_N.max()) >= tokens - tokens // 5  # the tail is reached
+    shares_V = torch.bincount(found_N[:5_000], minlength=tokens) / 5_000
+    assert (shares_V.cumsum(0) - probs_V.cumsum(0)).abs().max() < 0.03
 
 
 def test_sampling_follows_the_model() -> None:

@@ -34,7 +34,8 @@ def test_pairs_in_the_order_of_their_names(put, read):
     assert found.table.rows["markdown"][0] == "# s/2.jpg"
     assert found.table.where(3) == "s/b/1.webp"
     assert found.table.name == "s"
-    assert found.table.rows.column_names == COLUMNS == ["page", "markdown", "document", "image", "characters", "boxes"]
+    columns = ["page", "markdown", "document", "image", "characters", "boxes", "tests"]
+    assert found.table.rows.column_names == COLUMNS == columns
 
 
 def test_a_pdf_has_a_text_for_each_page(put, read):

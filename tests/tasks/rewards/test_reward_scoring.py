@@ -145,7 +145,18 @@ def test_fluency_is_made_of_the_targets() -> None:
         ("teds", {}, TRANSLATION, "reward teds: it is for ocr, the task is translation"),
         ("chrf", {}, OCR, "reward chrf: it is for translation, the task is ocr"),
         ("chrf", {}, Setting("translation", {"source"}), "reward chrf: it needs the reference of each sample"),
+        ("teds", {}, TRANSLATION, "the task is translation; take one of sentence_bleu, chrf, length"),
+        ("not_copied", {}, OCR, "it is for translation, the task is ocr; take one of length, language, repetition"),
         ("unit_tests", {}, Setting("ocr", {"reference"}), "it needs the checks"),
+        ("edit_similarity", {}, Setting("translation", {"source"}), "it needs the reference of each sample"),
+        (
+            "length",
+            {"against": "reference"},
+            Setting("translation", {"source"}),
+            "it needs the reference of each sample",
+        ),
+        ("length", {"against": "source"}, OCR, "reward length: it needs the source of each sample"),
+        ("length", {"against": "page"}, OCR, "reward length: against is source or reference, not 'page'"),
         ("length", {"most": 0.1}, TRANSLATION, "reward length: least (0.5) must be above 0"),
         ("length", {"mots": 0.1}, TRANSLATION, "reward length: there is no option mots; did you mean most?"),
         ("length", {"xyzzy": 1}, TRANSLATION, "there is no option xyzzy; it takes least, most, against"),
@@ -164,6 +175,14 @@ def test_fluency_is_made_of_the_targets() -> None:
 )
 def test_what_cannot_be_made_is_said_in_a_line(name: str, options: dict[str, Any], setting: Setting, says: str) -> None:
     assert says in refused(make_reward, name, options, setting)
+
+
+def test_length_of_a_page_is_that_of_its_reference() -> None:
+    reward = make_reward("length", {"least": 0.8, "most": 1.25}, OCR)
+    pages = [("a b c d", "abcd"), ("ab", "a\nb\nc\nd"), ("abcdefgh" * 2, "abcdefgh"), ("", ""), ("x", " "), ("", "x")]
+    values = reward([Sample(output, None, reference) for output, reference in pages])
+    assert values == [1.0, 0.5 / 0.8, 1.25 / 2, 1.0, 0.0, 0.0]
+    assert reward([Sample("x", None, None)]) == [None]
 
 
 def test_weights_that_say_nothing() -> None:

@@ -8,6 +8,8 @@ from functools import cached_property
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
 from forge.core.errors import UserError
 from forge.tasks.base import Scores
 from forge.tasks.metrics.ocr.headings import mhs
@@ -113,7 +115,13 @@ def score_pages(
         "invented_tables": _names(page for page in pages if page.tables and page.tables.tables > page.tables.expected),
         "not_exact": _names(page for page in pages if not _exact(page)),
     }
-    return Scores(figures, detail)
+    rows = {
+        "cer": lambda: np.array([(page.characters.edits, page.characters.reference) for page in pages], np.float64),
+        "wer": lambda: np.array([(page.words.edits, page.words.reference) for page in pages], np.float64),
+        "edit_similarity": lambda: np.array([[page.figures["edit_similarity"]] for page in pages], np.float64),
+        "nid": lambda: np.array([[page.figures["nid"]] for page in pages], np.float64),
+    }
+    return Scores(figures, detail, rows)
 
 
 def _shown(page: PageScores) -> dict[str, Any]:

@@ -60,15 +60,16 @@ class Format(Check):
         """Whether it holds on that page."""
         wanted = self.text if self.case_sensitive else self.text.lower()
         least, seen = threshold(wanted, self.max_diffs), 0
-        for marked in _marked(page.text, self.format):
-            text, seen = normalise(marked), seen + 1
+        for part in marked(page.text, self.format):
+            text, seen = normalise(part), seen + 1
             text = text if self.case_sensitive else text.lower()
             if len(text) >= len(wanted) - self.max_diffs and best_part(wanted, text, least) >= least:
                 return PASSED
         return failed(f"{quoted(self.text)} is in none of {seen} stretches of {self.format}")
 
 
-def _marked(text: str, form: str) -> Iterator[str]:
+def marked(text: str, form: str) -> Iterator[str]:
+    """What is marked as `form`, in Markdown or HTML."""
     for pattern in MARKDOWN[form]:
         yield from (match[1] for match in pattern.finditer(text))
     for tag in HTML[form]:
