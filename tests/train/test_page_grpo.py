@@ -184,11 +184,11 @@ def test_a_teacher_that_reads_otherwise_is_refused_in_one_line(
     ("rl", "said"),
     [
         ({"max_length": 900}, "rl.max_length: 900, but the model writes at most 12 tokens; take 12"),
-        ({"rewards": {"length": {"options": {"against": "source"}}}}, "reward length: it needs the source of each"),
-        ({"rewards": {"language": {}}}, "reward language: which one? set its `language`"),
+        ({"rewards": {"length": {"options": {"against": "source"}}}}, "rl.rewards.length: it needs the source of each"),
+        ({"rewards": {"language": {}}}, "rl.rewards.language: which one? set its `language`"),
         (
             {"gates": {"length": {"least": 0.5, "options": {"against": "source"}}}},
-            "reward length: it needs the source of",
+            "rl.gates.length: it needs the source of",
         ),
         ({"gates": {"not_copied": {"least": 0.5}}}, "rl.gates: not_copied is not for task: ocr; take one of length"),
     ],
