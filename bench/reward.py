@@ -3,7 +3,8 @@
     python -m bench.reward translation --seeds 1 2 3 4 5
 
 For each seed a translator is trained on references and stopped early, far from converged. From there it goes on with
-`60_grpo` and with `61_grpo_constant`, whose reward is the same for every text; `--random` adds `62_grpo_random`. A gain
+`60_grpo` and with `61_grpo_constant`, whose reward is the same for every text (nothing is learned from it, and a guard ends
+it after 20 steps); `--random` adds `62_grpo_random`. A gain
 is what a run's best checkpoint has on the unseen test split over the start that it began from; its interval is Student's
 t over seeds. The reward is sentence BLEU (and that texts end and do not repeat themselves), so BLEU says whether the
 reward was learned, and chrF++ and TER, which are in no reward and no control, whether the translations are better.
@@ -158,7 +159,7 @@ def main() -> None:
     text = "\n".join(table(found, case, seeds)) + (
         f"\n\n{len(seeds)} paired seeds, start: 00_sft with {', '.join(case.start)}; figures of the test split, best checkpoint "
         f"by {case.held_out} on validation. Positive gains are better; {case.rewarded} is rewarded sentence by sentence, "
-        f"the others are not."
+        f"the others are not. The constant control is ended by its guard after 20 steps: nothing is learned from it."
     )
     if len(seeds) > 1:
         text += " Both gains' intervals above zero: " + ", ".join(

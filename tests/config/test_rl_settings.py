@@ -145,6 +145,16 @@ def test_what_a_teacher_would_say_in_vain_is_told(tmp_path: Path) -> None:
     assert any("rl.distill.beta has no effect, because alpha is 0.0" in line for line in alone.warnings)
 
 
+def test_what_is_cut_off_is_learned_from_unless_asked(tmp_path: Path) -> None:
+    """Masked, texts that never end would not be held back: measured, docs/log.md."""
+    rewards = {"rewards": {"chrf": {}}}
+    plain, masked = (resolve(written(tmp_path, rl=rewards | more)) for more in ({}, {"mask_truncated": True}))
+    assert plain.settings.rl
+    assert not plain.settings.rl.mask_truncated
+    assert masked.settings.rl
+    assert masked.settings.rl.mask_truncated
+
+
 def test_bounds_follow_the_loss_unless_set() -> None:
     assert (RL().clip.low, RL().clip.high) == (0.2, 0.28)
     assert (RL(loss="gspo").clip.low, RL(loss="gspo").clip.high) == (3e-4, 4e-4)

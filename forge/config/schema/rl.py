@@ -222,8 +222,9 @@ class RL(Section):
     by the longest possible length; `bnpo`: every token of a micro-batch alike, so it depends on how a step is cut."""
     advantages: Advantages = Advantages()
     """From rewards to advantages."""
-    mask_truncated: bool = True
-    """Learn nothing from samples that the limit cut off; their rewards still count in the mean of their prompt."""
+    mask_truncated: bool = False
+    """Learn nothing from samples that the limit cut off; their rewards still count in the mean of their prompt. Right
+    where the limit cuts what would have been good (DAPO, Yu et al. 2025); then endless texts are not held back."""
     kl: KL = KL()
     """A pull back to the model that the run began with."""
     entropy: Annotated[float, Field(ge=0)] = 0.0

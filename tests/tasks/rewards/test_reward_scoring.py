@@ -156,7 +156,7 @@ def test_fluency_is_made_of_the_targets() -> None:
             "it needs the reference of each sample",
         ),
         ("length", {"against": "source"}, OCR, "reward length: it needs the source of each sample"),
-        ("length", {"against": "page"}, OCR, "reward length: against is source or reference, not 'page'"),
+        ("length", {"against": "page"}, OCR, "reward length: against must be source or reference, got 'page'"),
         ("length", {"most": 0.1}, TRANSLATION, "reward length: least (0.5) must be above 0"),
         ("length", {"mots": 0.1}, TRANSLATION, "reward length: there is no option mots; did you mean most?"),
         ("length", {"xyzzy": 1}, TRANSLATION, "there is no option xyzzy; it takes least, most, against"),
