@@ -19,20 +19,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.kd_case import shown
-from bench.kd_memory import memory, model
+from bench.apart import alone, in_turn, memory, over_plain, peak_begins
+from bench.kd_memory import model
 from bench.machine import write_table
 from forge.models.head import find_head
 from forge.objectives.rl.logprobs import sampled_log_probs, to_samples, tokens_of
@@ -109,8 +104,7 @@ def side(name: str, vocabulary: int, samples: int) -> dict[str, float]:
 
     update(batch_of(2, vocabulary))  # Adam's moments are there from now on
     batch = batch_of(samples, vocabulary)
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
-    before = memory("VmRSS")
+    before = peak_begins()
     began = time.process_time()
     first = update(batch)
     ended = time.process_time()
@@ -118,34 +112,18 @@ def side(name: str, vocabulary: int, samples: int) -> dict[str, float]:
 
 
 def one(name: str, vocabulary: int, samples: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.grpo_memory", "--side", name, str(vocabulary), str(samples)]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "MALLOC_TRIM_THRESHOLD_": "65536",
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    found: dict[str, float] = alone("bench.grpo_memory", "--side", name, vocabulary, samples)
     return found
 
 
 def measure(vocabulary: int, samples: int, rounds: int) -> list[str]:
     """A row a side."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
-    for number in range(rounds):
-        for name in SIDES if number % 2 == 0 else SIDES[::-1]:
-            found[name].append(one(name, vocabulary, samples))
+    found = in_turn(SIDES, rounds, lambda name: one(name, vocabulary, samples))
     losses = [its[0]["loss"] for its in found.values()]
     assert max(losses) - min(losses) < 1e-5, losses
     lines = []
     for name in SIDES:
-        row = f"| {vocabulary:,} | {name} "
-        for key in ("peak", "ms"):
-            over = [its[key] / whole[key] for its, whole in zip(found[name], found["plain"], strict=True)]
-            row += f"| {statistics.median(its[key] for its in found[name]):,.0f} | {shown(over)} "
-        lines.append(f"{row}|")
+        lines.append(f"| {vocabulary:,} | {name} {over_plain(found, name)}")
         print(lines[-1], flush=True)
     return lines
 
@@ -169,10 +147,13 @@ def main() -> None:
         f"\n\n{rounds} rounds, one thread. {samples} samples of {LENGTH} tokens, 2 + 2 layers of width 256; one tensor of all logits has "
         f"{sizes}. Target for memory: at most {AIM}."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("grpo_memory", "Learning from rewards at a large vocabulary: memory of an update", text, "python -m bench.grpo_memory")  # fmt: skip
+    write_table(
+        "grpo_memory",
+        "Learning from rewards at a large vocabulary: memory of an update",
+        text,
+        "python -m bench.grpo_memory",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

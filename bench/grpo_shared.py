@@ -18,20 +18,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.apart import alone, memory, peak_begins
 from bench.kd_case import shown
-from bench.kd_memory import memory
 from bench.machine import write_table
 from forge.config.schema import Build
 from forge.models.built import draw_weights, marian_config
@@ -144,24 +140,14 @@ def peak(shape: Shape, name: str, part: str) -> float:
     side = Side(name, shape, model, optimizer)
     shape_NT = (shape.prompts * shape.samples, shape.length)
     tokens_NT = torch.randint(2, shape.vocabulary, shape_NT, generator=torch.Generator().manual_seed(3))
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
-    before = memory("VmRSS")
+    before = peak_begins()
     _ = side.rollout() if part == "rollout" else side.update(tokens_NT)
     return memory("VmHWM") - before
 
 
 def peak_apart(name: str, part: str, quick: bool) -> float:
     """The same in a process of its own, whose allocator gives back at once what is freed."""
-    command = [sys.executable, "-m", "bench.grpo_shared", "--peak", name, part, *(["--quick"] if quick else [])]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "MALLOC_TRIM_THRESHOLD_": "65536",
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name}, {part} failed:\n{done.stderr[-3000:]}")
-    return float(json.loads(done.stdout.strip().splitlines()[-1]))
+    return float(alone("bench.grpo_shared", "--peak", name, part, *(["--quick"] if quick else [])))
 
 
 def rows(found: dict[str, dict[str, list[float]]], peaks: dict[tuple[str, str], float]) -> list[str]:
@@ -195,10 +181,13 @@ def main() -> None:
         f"{shape.length} tokens each; {shape.layers} + {shape.layers} layers of width {shape.width}, vocabulary "
         f"{shape.vocabulary:,}. Both sides draw the same samples and have the same loss."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("grpo_shared", "Samples of one prompt: read once, or once for each", text, "python -m bench.grpo_shared")  # fmt: skip
+    write_table(
+        "grpo_shared",
+        "Samples of one prompt: read once, or once for each",
+        text,
+        "python -m bench.grpo_shared",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

@@ -256,10 +256,13 @@ def main() -> None:
         f"\n\n{rounds} rounds of {STEPS - 1} step(s) of {CASES[0].prompts} prompts with {CASES[0].samples} samples each, one process and "
         f"thread, {size:,} parameters. More than 1 means that Forge is quicker."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("grpo_step", "A GRPO step of a decoder: Forge against TRL", text, "python -m bench.grpo_step")
+    write_table(
+        "grpo_step",
+        "A GRPO step of a decoder: Forge against TRL",
+        text,
+        "python -m bench.grpo_step",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

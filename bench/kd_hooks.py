@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from bench.apart import alone, in_turn
 from bench.kd_case import shown
 from bench.machine import write_table
 from forge.models.capture import AttentionSite, Recorder, scores
@@ -113,23 +112,12 @@ def side(name: str, layers: str, length: int, steps: int) -> None:
 
 
 def one(name: str, layers: str, length: int, steps: int) -> tuple[float, float]:
-    command = [sys.executable, "-m", "bench.kd_hooks", "--side", name, "--layers", layers, "--length", str(length), "--steps", str(steps)]  # fmt: skip
-    # With these, memory that is given back leaves the process, so the peak is that of live tensors.
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "MALLOC_TRIM_THRESHOLD_": "65536",
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    found = alone("bench.kd_hooks", "--side", name, "--layers", layers, "--length", length, "--steps", steps)
     return found["seconds"], found["megabytes"]
 
 
 def measure(layers: str, length: int, steps: int, rounds: int) -> str:
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
-    for number in range(rounds):
-        for name in SIDES if number % 2 == 0 else reversed(list(SIDES)):
-            found[name].append(one(name, layers, length, steps))
+    found = in_turn(list(SIDES), rounds, lambda name: one(name, layers, length, steps))
     speed = [eager[0] / hooks[0] for eager, hooks in zip(found["eager"], found["hooks"], strict=True)]
     seconds, memory = (
         {name: statistics.median(run[part] for run in runs) for name, runs in found.items()} for part in (0, 1)
@@ -165,15 +153,13 @@ def main() -> None:
         f"\n\n{rounds} rounds, one thread. Teacher BERT 6 × 384, student 3 × 384, 12 heads, {BATCH} texts of half to "
         "all of that many tokens, no dropout. More than 1 means that hooks are quicker, or need less."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table(
-            "kd_hooks",
-            "Attention for distillation: hooks and SDPA against eager attention",
-            text,
-            "python -m bench.kd_hooks",
-        )
+    write_table(
+        "kd_hooks",
+        "Attention for distillation: hooks and SDPA against eager attention",
+        text,
+        "python -m bench.kd_hooks",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

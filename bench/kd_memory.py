@@ -20,15 +20,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import MarianMTModel
 
-from bench.kd_case import shown
+from bench.apart import alone, in_turn, memory, over_plain, peak_begins
 from bench.machine import write_table
 from forge.config.schema import Build
 from forge.models.built import draw_weights, marian_config
@@ -132,13 +126,6 @@ def _of_top_k(student_NC: Tensor, known: TopK) -> Tensor:
     return topk_kl(student_NC, known.logprobs_MK, known.indices_MK)
 
 
-def memory(kind: str) -> float:
-    """VmRSS or VmHWM of this process, in MB."""
-    found = re.search(rf"{kind}:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024 / 1e6
-
-
 def side(name: str, vocabulary: int, steps: int) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -157,8 +144,7 @@ def side(name: str, vocabulary: int, steps: int) -> dict[str, float]:
         return float(loss.detach())
 
     step(small)  # Adam's moments are there from now on
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
-    before = memory("VmRSS")
+    before = peak_begins()
     first = step(batch)
     peak = memory("VmHWM") - before
     start = time.process_time()
@@ -169,16 +155,7 @@ def side(name: str, vocabulary: int, steps: int) -> dict[str, float]:
 
 
 def one(name: str, vocabulary: int, steps: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.kd_memory", "--side", name, "--vocabulary", str(vocabulary), "--steps", str(steps)]  # fmt: skip
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "MALLOC_TRIM_THRESHOLD_": "65536",
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    found: dict[str, float] = alone("bench.kd_memory", "--side", name, "--vocabulary", vocabulary, "--steps", steps)
     return found
 
 
@@ -187,19 +164,12 @@ SIDES = ("plain", "Forge", "Forge, top 64")
 
 def measure(vocabulary: int, steps: int, rounds: int) -> list[str]:
     """A row a side."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
-    for number in range(rounds):
-        for name in SIDES if number % 2 == 0 else SIDES[::-1]:
-            found[name].append(one(name, vocabulary, steps))
+    found = in_turn(SIDES, rounds, lambda name: one(name, vocabulary, steps))
     pair = [found[name][0]["loss"] for name in ("plain", "Forge")]
     assert abs(pair[0] - pair[1]) < 1e-4 * abs(pair[0]), pair
     lines = []
     for name in SIDES:
-        row = f"| {name} "
-        for key in ("peak", "ms"):
-            over = [its[key] / plain[key] for its, plain in zip(found[name], found["plain"], strict=True)]
-            row += f"| {statistics.median(its[key] for its in found[name]):,.0f} | {shown(over)} "
-        lines.append(f"{row}|")
+        lines.append(f"| {name} {over_plain(found, name)}")
         print(lines[-1], flush=True)
     return lines
 
@@ -223,10 +193,13 @@ def main() -> None:
         f"tokens ({TEXTS * LONGEST:,} with padding), student and teacher 2 + 2 layers of width 256; one tensor of all logits has "
         f"{TEXTS * LONGEST * vocabulary * 4 / 1e6:,.0f} MB. Target for memory: at most 0.4."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("kd_memory", "Distillation at a large vocabulary: memory of a step", text, "python -m bench.kd_memory")  # fmt: skip
+    write_table(
+        "kd_memory",
+        "Distillation at a large vocabulary: memory of a step",
+        text,
+        "python -m bench.kd_memory",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

@@ -116,10 +116,9 @@ def main() -> None:
         f"student 3 × 384, batches of {BATCH} pairs of sentences, about 30 tokens a pair. Peers' environment: {versions}. "
         "More than 1 means that Forge is quicker."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("kd_peers", "Distillation: Forge against its peers", text, "python -m bench.kd_peers")
+    write_table(
+        "kd_peers", "Distillation: Forge against its peers", text, "python -m bench.kd_peers", quick=chosen.quick
+    )
 
 
 if __name__ == "__main__":

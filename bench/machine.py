@@ -23,8 +23,11 @@ def describe() -> str:
     return f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, {versions}"
 
 
-def write_table(name: str, title: str, text: str, command: str) -> None:
-    """Write docs/bench/<name>.md and print it."""
+def write_table(name: str, title: str, text: str, command: str, quick: bool = False) -> None:
+    """Write docs/bench/<name>.md and print it; of a quick run, which is no measurement, print the text alone."""
+    if quick:
+        print(text)
+        return
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     head = f"# {title}\n\nMeasured {datetime.now(UTC):%Y-%m-%d} by `{command}` at {commit.stdout.strip()}.\n"
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -103,10 +103,13 @@ def main() -> None:
         f"\n\n{name}, {loaded.checkpoint}; {pages} pages of the preset {preset!r}, {rounds} rounds, one thread. The long "
         f"document takes {long / short:.3f} of the short one's memory; target: at most {ALLOWED:.2f}."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("page_predict", "Reading documents with a run", text, "python -m bench.page_predict --run RUN")
+    write_table(
+        "page_predict",
+        "Reading documents with a run",
+        text,
+        "python -m bench.page_predict --run RUN",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

@@ -150,10 +150,13 @@ def main() -> None:
         f"{step} of {name}, {bleu:.1f} BLEU on validation, at most {decoding(loaded).max_length} tokens a translation. "
         "Target: more than 1.5 over the last row."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("translate_predict", "Translating: Forge against plain `generate`", text, "python -m bench.translate_predict")  # fmt: skip
+    write_table(
+        "translate_predict",
+        "Translating: Forge against plain `generate`",
+        text,
+        "python -m bench.translate_predict",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

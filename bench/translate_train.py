@@ -224,10 +224,13 @@ def main() -> None:
         f"{len(parts.plan.lengths_N):,} pairs, vocabulary {parts.model.config.vocab_size:,}; a batch of fixed size has {examples_a_step(parts)} "
         "pairs. More than 1 means that Forge is quicker."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("translate_train", "Training a translator: Forge against Seq2SeqTrainer", text, "python -m bench.translate_train")  # fmt: skip
+    write_table(
+        "translate_train",
+        "Training a translator: Forge against Seq2SeqTrainer",
+        text,
+        "python -m bench.translate_train",
+        quick=chosen.quick,
+    )
 
 
 if __name__ == "__main__":

@@ -243,10 +243,7 @@ def main() -> None:
         + "\n".join(streams(counts, narrow))
         + f"\n\n{TEACHER} × {STUDENT} layers of width {narrow} in batches of {STREAM_BATCH:,} rows, fp64."
     )
-    if chosen.quick:
-        print(text)
-    else:
-        write_table("workbench_cka", "CKA of two models' layers", text, "python -m bench.workbench_cka")
+    write_table("workbench_cka", "CKA of two models' layers", text, "python -m bench.workbench_cka", quick=chosen.quick)
 
 
 if __name__ == "__main__":

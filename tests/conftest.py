@@ -23,3 +23,11 @@ def reader_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from reader_stub import train_reader
 
     return train_reader(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture(scope="module")
+def no_reports() -> Iterator[None]:
+    """Drawing a report takes longer than a run of a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forge.assemble.write_report", lambda *_: None)
+        yield

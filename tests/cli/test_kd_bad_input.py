@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +25,8 @@ from forge.config.schema import LOSS_NAMES
 from forge.core.manifest import MANIFEST, OPTIMIZER_FILE
 from forge.tasks.embedded.tokenizer import build_tokenizer
 from forge.train.loop import Trainer
+
+pytestmark = pytest.mark.usefixtures("no_reports")
 
 NAMES = ["blue", "green", "red"]
 OTHERS = ["warm", "cold", "old", "new", "big"]
@@ -52,14 +53,6 @@ def rows(count: int) -> str:
 
 def labels(names: list[str]) -> dict[str, Any]:
     return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_reports() -> Iterator[None]:
-    """Drawing a report takes longer than these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forge.assemble.write_report", lambda *_: None)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,9 @@ import pytest
 from support import forge, merged, metrics, only_run, write_config
 from toy_rewards import rl_settings, train_start
 
+pytestmark = pytest.mark.usefixtures("no_reports")
+
 QUICK = {"warn": 1, "stop": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_reports() -> Iterator[None]:
-    """Drawing a report takes longer than these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forge.assemble.write_report", lambda *_: None)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import AskAt, Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
-from toy_rewards import rl_settings, train_start
+from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
+from toy_rewards import completions, rl_settings, steps, stopped_and_gone_on, train_start, trained
 from toy_translation import finished_after_kills
 
 from forge.tasks.rewards.base import Sample
@@ -38,19 +38,6 @@ def better(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     change = rl_settings(start, max_steps=80, batch_size=16, micro_batch_size=16, learning_rate=0.005)
     assert change.pop("rl")
     return trained(folder, merged(change, {"evaluate": {"every": 80}, "model": {"dropout": 0.0}}))
-
-
-def trained(folder: Path, change: dict[str, Any]) -> Path:
-    assert forge("--config", write_config(folder, change)) == 0
-    return only_run(folder)
-
-
-def steps(run: Path) -> list[dict[str, Any]]:
-    return [record for record in metrics(run) if record["kind"] == "step"]
-
-
-def completions(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "completions.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -136,20 +123,10 @@ def test_completions_say_what_each_sample_was_worth(start: Path, tmp_path: Path)
 @pytest.mark.parametrize("updates", [2, 3])
 @pytest.mark.parametrize("looks", [3, 4, 5])
 def test_asked_to_stop_anywhere_it_goes_on_bit_equal(start: Path, tmp_path: Path, updates: int, looks: int) -> None:
-    from forge.assemble import train
-    from forge.config import resolve
-    from forge.core.errors import StoppedError
-    from forge.preflight import preflight
-
     change = rl_settings(start, {"updates": updates, "kl": {"beta": 0.05}}, max_steps=7)
     change = merged(change, {"evaluate": {"every": None}})
     calm = trained(tmp_path / "calm", change)
-    config = write_config(tmp_path / "stopped", change)
-    with pytest.raises(StoppedError):
-        train(preflight(resolve(config)), [], AskAt(looks + 2))  # two at what is measured before the first step
-    run = only_run(tmp_path / "stopped")
-    assert f"saving after step {looks}" in (run / "output.log").read_text()
-    assert forge("--config", config) == 0
+    run = stopped_and_gone_on(tmp_path / "stopped", change, looks)
     assert completions(run) == completions(calm)
     assert steps(run) == steps(calm)
     assert fingerprint(run)["files"] == fingerprint(calm)["files"]

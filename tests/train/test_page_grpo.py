@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import AskAt, fingerprint, forge, metrics, only_run, write_config
+from support import fingerprint, forge, write_config
 from toy_reading import draw, own_tests, reading_rl, train_reading_start
+from toy_rewards import completions, steps, stopped_and_gone_on, trained
 from toy_vision_models import ALL, make
 from transformers import AutoModelForImageTextToText
 
@@ -27,34 +28,6 @@ LENGTH = {"options": {"least": 0.9, "most": 1.1}}
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_reading_start(tmp_path_factory.mktemp("start"))
-
-
-def trained(folder: Path, change: dict[str, Any]) -> Path:
-    assert forge("--config", write_config(folder, change)) == 0
-    return only_run(folder)
-
-
-def steps(run: Path) -> list[dict[str, Any]]:
-    return [record for record in metrics(run) if record["kind"] == "step"]
-
-
-def completions(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "completions.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def stopped_and_gone_on(folder: Path, change: dict[str, Any], after: int) -> Path:
-    """Asked to stop after so many steps, within a rollout, and started again."""
-    from forge.assemble import train
-    from forge.config import resolve
-    from forge.core.errors import StoppedError
-    from forge.preflight import preflight
-
-    config = write_config(folder, change)
-    with pytest.raises(StoppedError):
-        train(preflight(resolve(config)), [], AskAt(after + 2))  # two at what is measured before the first step
-    assert f"saving after step {after}" in (only_run(folder) / "output.log").read_text()
-    assert forge("--config", config) == 0
-    return only_run(folder)
 
 
 def test_the_reward_rises_and_every_sample_is_written_down(start: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from one_distribution import assert_one_distribution
 from torch import Tensor
 from toy_decoders import KINDS, LONGEST, PAD, SAMPLES, SEEING, TEXT, Toy, V, make, page, text_batch
 
@@ -17,7 +18,6 @@ from forge.models.head import find_head
 from forge.models.prompt_once import ReadPrompts
 from forge.objectives.rl.drawing import Written, uniforms
 from forge.objectives.rl.judge import Asked, Judge
-from forge.objectives.rl.logprobs import sampled_log_probs, tokens_of
 from forge.objectives.rl.objective import GRPO, with_row_numbers
 from forge.objectives.rl.rolling import Roller
 
@@ -47,14 +47,7 @@ def test_teacher_forcing_finds_the_probabilities_of_sampling(kind: str, temperat
     assert len(set(mask_NT.sum(-1).tolist())) > 2
     assert len({tuple(row) for row in written.tokens_NT.tolist()}) > 6
     assert not (written.tokens_NT[mask_NT] == PAD).any()
-    for head in (None, find_head(toy.model)):
-        found_NT = sampler.log_probs(toy.model, head, batch, written.tokens_NT)
-        torch.testing.assert_close(found_NT, written.logp_NT, atol=1e-5, rtol=0)
-        rows = sampler.rows(toy.model, head, batch, written.tokens_NT)
-        assert rows.states_BTX.shape[:2] == written.tokens_NT.shape  # of no prompt
-        places_P = mask_NT.flatten().nonzero().flatten()
-        _, entropy_P = sampled_log_probs(rows, places_P, tokens_of(written.tokens_NT), sampler.rules)
-        torch.testing.assert_close(entropy_P, written.entropy_NT[mask_NT], atol=1e-5, rtol=0)
+    assert_one_distribution(toy.model, sampler, batch, written)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from one_distribution import assert_one_distribution
 from torch import Tensor
 from toy_vision_models import ENCODER_DECODERS
 from transformers import AutoModelForSeq2SeqLM, BartConfig, MarianConfig, T5Config
@@ -16,7 +17,6 @@ from forge.models.head import find_head
 from forge.models.reader import Characters, build_reader
 from forge.models.seq2seq import start_token
 from forge.objectives.rl.drawing import BLOCK, draw, uniforms
-from forge.objectives.rl.logprobs import sampled_log_probs, tokens_of
 from forge.objectives.rl.rules import Rules, rules_of
 from forge.objectives.rl.samples import decoder_inputs
 from forge.objectives.rl.sampling import EncoderDecoder
@@ -69,13 +69,7 @@ def test_teacher_forcing_finds_the_probabilities_of_sampling(name: str, temperat
     assert len(set(mask_NT.sum(-1).tolist())) > 2
     assert len({tuple(row) for row in written.tokens_NT.tolist()}) > 6
     assert not (written.tokens_NT[mask_NT] == PAD).any()  # of Marian, T5 and BART no word
-    for head in (None, find_head(model)):
-        found_NT = sampler.log_probs(model, head, batch, written.tokens_NT)
-        torch.testing.assert_close(found_NT, written.logp_NT, atol=1e-5, rtol=0)
-        rows = sampler.rows(model, head, batch, written.tokens_NT)
-        places_P = mask_NT.flatten().nonzero().flatten()
-        _, entropy_P = sampled_log_probs(rows, places_P, tokens_of(written.tokens_NT), sampler.rules)
-        torch.testing.assert_close(entropy_P, written.entropy_NT[mask_NT], atol=1e-5, rtol=0)
+    assert_one_distribution(model, sampler, batch, written)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
