@@ -5,26 +5,27 @@ torch, transformers and the models' own code cost 7 to 12 seconds of a process; 
 
 from __future__ import annotations
 
-import importlib
 import os
 from contextlib import suppress
 
+import matplotlib.backends.backend_svg  # noqa: F401
+import matplotlib.figure  # noqa: F401
+import scipy.optimize  # noqa: F401
+import sklearn.metrics  # noqa: F401
 import torch
+from transformers import models
 
 import forge.study.job  # noqa: F401  all of a run
 from forge.study.pool import MODELS
-
-ALWAYS = ("matplotlib.figure", "matplotlib.backends.backend_svg", "sklearn.metrics", "scipy.optimize")
 
 
 def warm() -> None:
     """Import what runs import late."""
     torch.set_num_threads(1)
     kinds = [kind for kind in os.environ.get(MODELS, "").split(",") if kind]
-    modules = [f"transformers.models.{kind}.modeling_{kind}" for kind in kinds]
-    for module in [*ALWAYS, *modules]:
-        with suppress(ImportError):  # what is not there is not needed, or the run says so
-            importlib.import_module(module)
+    for kind in kinds:
+        with suppress(AttributeError, ImportError):  # what is not there is not needed, or the run says so
+            getattr(getattr(models, kind), f"modeling_{kind}")  # transformers imports what is asked for
 
 
 warm()

@@ -290,7 +290,8 @@ def test_nothing_of_the_page_comes_from_elsewhere() -> None:
 def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     import signal
 
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from forge.cli import main; sys.exit(main(sys.argv[1:]))"
+    heeds = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # whoever runs tests may not
+    code = f"{heeds}; sys.path.insert(0, {str(ROOT)!r}); from forge.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "learn", "--no-browser"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )

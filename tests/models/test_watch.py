@@ -24,7 +24,7 @@ def unable(monkeypatch):
 
 def varied(count, most=40):
     """A model whose texts differ and end at different lengths, and a batch for it."""
-    reading = stub_reader({"": 4.2}, most, is_varied=True).reading
+    reading = stub_reader({"": 2.1}, most, is_varied=True).reading
     return reading, reading.task.form.collate(pictured(noise(count)), None)
 
 
