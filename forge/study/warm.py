@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-import matplotlib.backends.backend_svg  # noqa: F401
+import matplotlib.backends.backend_svg
 import matplotlib.figure  # noqa: F401
 import scipy.optimize  # noqa: F401
 import sklearn.metrics  # noqa: F401
