@@ -88,7 +88,10 @@ def _verdict(state: Mapping[str, Any], evaluations: Records, tests: Records) -> 
         verdict = " is the result" if average["chosen"] else " is not better"
         text += f"; the average of {len(average['of'])} checkpoints, {average['value']:.4f},{verdict}"
     figures = [f"{record['split']} {record[best['metric']]:.4f}" for record in tests]
-    return text + (f"; measured once on {', '.join(figures)}" if figures else "")
+    text += f"; measured once on {', '.join(figures)}" if figures else ""
+    if state.get("status") == "completed" and state.get("step") != state.get("total_steps"):
+        text += f". Ended early: {state.get('reason', '')}"
+    return text + (f". Mind: {state['remark']}" if state.get("remark") else "")
 
 
 def _curves(steps: Records, evaluations: Records, metadata: Mapping[str, Any]) -> str:

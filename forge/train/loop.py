@@ -86,6 +86,8 @@ class Trainer:
                 self._finish_save()
             raise
         self._finish_save()
+        if warning := state.without_gain(self.settings.evaluate.metric):
+            self.emit(Notice(warning, "warning"))
         reason = state.stopped or f"all {self.total_steps} steps done"
         self.emit(Finished(state.step, reason, time.monotonic() - started))
         return state
@@ -329,7 +331,8 @@ class Trainer:
         for event in measured:
             self.emit(event)
         metric = self.settings.evaluate.metric
-        self._heed(self.parts.objective.measured(metric, measured[0].figures[metric]))
+        self.state.start = measured[0].figures[metric]
+        self._heed(self.parts.objective.measured(metric, self.state.start))
 
     def _measure(self, split: str, final: bool, step: int, of: str = "") -> Evaluated:
         data = (self.parts.data.test if final else self.parts.data.validation)[split]
@@ -390,6 +393,8 @@ class Trainer:
             "validation": dict(state.validation),
             "best": {"metric": self.settings.evaluate.metric} | asdict(best) if best else None,
             "checkpoint": self.saver.newest,
+            "start": state.start,
+            "remark": state.without_gain(self.settings.evaluate.metric),
         }
         self.emit(Progressed(progress | ({"average": asdict(self.averaged)} if self.averaged else {})))
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from forge.core.errors import CheckpointError
+from forge.tasks.base import HIGHER_IS_BETTER
 from forge.train.stream import Cursor
 
 REASON_LENGTH = 200
@@ -45,6 +46,16 @@ class TrainingState:
     stopped: str = ""  # why training ended before its last step
     evaluated: int = 0  # step of the last evaluation: a run that is asked to stop leaves the next one for later
     skipped_in_row: int = 0  # steps left out one after another because their gradient was not finite
+    start: float | None = None  # the deciding metric before the first step, where it was measured
+
+    def without_gain(self, metric: str) -> str:
+        """What to say where no evaluation came out better than the start, which was measured; else nothing."""
+        if self.start is None or self.best is None:
+            return ""
+        sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+        if sign * self.best.value > sign * self.start:
+            return ""
+        return f"no evaluation is better than the start ({metric} {self.start:.4f}): nothing was gained"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; floats survive JSON bit by bit."""

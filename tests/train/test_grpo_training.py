@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from statistics import mean
@@ -53,6 +54,7 @@ def test_the_reward_rises_and_so_does_a_metric_that_is_none(start: Path, tmp_pat
     bleu = [record["bleu"] for record in metrics(run) if record["kind"] == "evaluation"]
     assert bleu[-1] > bleu[0]
     log = (run / "output.log").read_text()
+    assert "better than the start" not in log
     assert "mode: rl, because rl is set (" in log
     assert "rollout: 16 prompts × 6 samples of at most 20 tokens" in log
     report = (run / "report.html").read_text()
@@ -80,7 +82,10 @@ def test_a_constant_reward_teaches_nothing(start: Path, tmp_path: Path) -> None:
     before = weights(start)
     assert all(torch.equal(value, before[name]) for name, value in weights(run).items())
     assert {record["flat"] for record in steps(run)} == {1.0}
-    assert "warning: in 100% of the groups all samples have the same reward" in (run / "output.log").read_text()
+    log = (run / "output.log").read_text()
+    assert "warning: in 100% of the groups all samples have the same reward" in log
+    assert re.search(r"warning: no evaluation is better than the start \(\w+ [\d.]+\): nothing was gained", log)
+    assert "Mind: no evaluation is better than the start" in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize("loss", ["gspo", "cispo"])
@@ -203,6 +208,7 @@ def test_a_guard_ends_the_run_with_its_reason_and_a_checkpoint(start: Path, tmp_
     state = json.loads((run / "training_state.json").read_text())
     assert (state["status"], state["step"], state["checkpoint"]) == ("completed", 3, "checkpoint-3")
     assert state["reason"].startswith("guard flat: in 100% of the groups")
+    assert "Ended early: guard flat: in 100% of the groups" in (run / "report.html").read_text()
     assert [record["step"] for record in metrics(run) if record["kind"] == "evaluation"] == [0, 3]
 
 
