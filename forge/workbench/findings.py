@@ -1,7 +1,7 @@
 """What the workbench found, as it lies on disk and as a report reads it: `<run>/workbench/findings.json`.
 
-Everything is a plain frozen record: numbers, texts, tuples and maps. `as_json` and `from_json` are each other's inverse,
-with NaN and infinities as null. Nothing here imports more than NumPy, so a report is made without torch.
+Everything is a plain frozen record: numbers, texts, tuples and maps. `as_json` and `from_json` are each other's
+inverse, with NaN and infinities as null. Nothing here imports more than NumPy, so a report is made without torch.
 
 Models go by key: "teacher", "student" (of `compare` also "student_2", …), "baseline", "random_init". A *reference* is
 whom others are compared with: the teacher, or without one the first of the runs that are compared.
@@ -355,8 +355,10 @@ class Findings(Plain):
     @property
     def reference(self) -> str | None:
         """Key of the model that others are compared with; null where there is none."""
-        found = [one.reference for one in (*self.alignment, *self.disagreement.classes, *self.disagreement.texts)]
-        return found[0] if found else None
+        known = [one.reference for one in self.alignment]
+        known += [one.reference for one in self.disagreement.classes]
+        known += [one.reference for one in self.disagreement.texts]
+        return known[0] if known else None
 
     @classmethod
     def from_json(cls, value: Any) -> Findings:

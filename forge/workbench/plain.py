@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -80,7 +80,7 @@ def _record(kind: type[Plain], value: dict[str, Any], where: str) -> Plain:
     return kind(**{name: typed(hints[name], one, f"{where}.{name}") for name, one in value.items()})
 
 
-@lru_cache(maxsize=64)
-def _hints(kind: type[Plain]) -> dict[str, Any]:
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    return {field.name: hints[field.name] for field in fields(kind)}
