@@ -9,21 +9,22 @@ from typing import Any
 
 from forge.core.io import storage_errors, write_atomic
 from forge.core.manifest import average_of
+from forge.reports import drawing
 from forge.reports import heat as shades
 from forge.reports.drawing import GREY, drawn
-from forge.reports.page import figures, heading, page, paragraph, table, text
+from forge.reports.page import figures, folded, heading, page, paragraph, table, text
 from forge.runs.run_dir import METRICS, REPORT, RunDirectory
 from forge.runs.samples import HEADER, shown_samples
 from forge.runs.sinks import read_metrics
 
 Records = Sequence[Mapping[str, Any]]
 WEIGHTED, NORM = "weighted.", "grad_norm."  # begin the figures of single terms of the loss
-PANEL = 4.2, 3.1  # inches, a picture
+PANEL = 3.4, 2.9  # inches, a picture
 
 STYLE = (
     "pre{background:#f5f5f5;padding:1rem;overflow:auto;font-size:.85rem}"
     ".samples td{text-align:left;vertical-align:top;white-space:pre-wrap;min-width:8rem}"
-    "@media(prefers-color-scheme:dark){pre{background:#242424}}"
+    "p{overflow-wrap:anywhere}@media(prefers-color-scheme:dark){pre{background:#242424}}"
 )
 
 
@@ -66,8 +67,8 @@ def render(
     lives = [[life["started"], life["ended"] or "", life["why"] or "running"] for life in metadata["lives"]]
     body += [heading("Lives of this run", 2), table(["started (UTC)", "ended", "why"], lives)]
     settings = json.dumps(metadata["config"], indent=2, ensure_ascii=False)
-    body += [heading("Settings", 2), f"<pre>{text(settings)}</pre>"]
-    return page(metadata["name"], body, shades.STYLE + STYLE)
+    body += [heading("Settings", 2), folded("All settings of this run", f"<pre>{text(settings)}</pre>")]
+    return page(metadata["name"], body, shades.STYLE + drawing.STYLE + STYLE)
 
 
 def _verdict(state: Mapping[str, Any], evaluations: Records, tests: Records) -> str:
@@ -161,7 +162,7 @@ def _over_steps(title: str, draw: Callable[[Any], None]) -> str:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize="small")
 
-    return drawn(title, PANEL, whole, f"{title} over steps")
+    return drawn(title, PANEL, whole, f"{title} over steps", themed=True)
 
 
 def _tables(record: Mapping[str, Any]) -> list[str]:
