@@ -26,6 +26,7 @@ FILE = "findings.json"
 MOST_EXAMPLES = 2_000
 
 Role = Literal["teacher", "student", "baseline", "random_init"]
+TaskName = Literal["classification", "translation", "ocr"]
 Answer = Literal["yes", "no", "opposite", "unknown"]
 Interval = tuple[float | None, float | None]
 Grid = tuple[tuple[float | None, ...], ...]
@@ -58,7 +59,7 @@ class Subject(Plain):
 class Rows(Plain):
     """The examples that all models were shown; none of them was trained on."""
 
-    task: Literal["classification", "translation", "ocr"]
+    task: TaskName
     split: str
     used: int
     of: int  # rows of the split
@@ -300,9 +301,7 @@ class Example(Plain):
     gold: str
     said: Mapping[str, str]  # by key of a model
     confidence: Mapping[str, float]  # of its answer, 0 to 1; {} of models that write text
-    apart: (
-        float | None
-    )  # reference and (first) student: Jensen-Shannon in bits, or 1 − token agreement on the data's text
+    apart: float | None  # reference and (first) student: Jensen-Shannon in bits, or 1 less their agreement on tokens
     tags: tuple[str, ...]  # "axis: kind" of the slices it is in
     attention: tuple[AttentionMap, ...] = ()
 

@@ -73,7 +73,7 @@ def _tuple(parts: tuple[Any, ...], value: list[Any], where: str) -> tuple[Any, .
 
 
 def _record(kind: type[Plain], value: dict[str, Any], where: str) -> Plain:
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     if set(value) != set(hints):
         wrong = sorted(set(value).symmetric_difference(hints))[0]
         raise FormError(f"{where}.{wrong}")
