@@ -49,7 +49,9 @@ def classified(keys=ALL, rows=240, layers=(5, 3), labels=LABELS):
         tuple(classes_compared(first, pair, gold_N, choices) for pair in _pairs(keys)),
     )
     tags = tags_of(axes, rows)
-    apart_N = np.abs(choices[first].probabilities_NC - choices[keys[-1] if len(keys) < 3 else keys[1]].probabilities_NC).max(1)
+    apart_N = np.abs(
+        choices[first].probabilities_NC - choices[keys[-1] if len(keys) < 3 else keys[1]].probabilities_NC
+    ).max(1)
     examples = tuple(
         f.Example(
             f"dev {row}", {"text": texts[row], "text_pair": pairs[row]}, labels[gold_N[row]],
@@ -85,7 +87,9 @@ def written(task="translation", keys=("teacher", "student", "baseline"), rows=12
         tuple(one for one in compared if one),
     )
     tags = tags_of(axes, rows)
-    apart = [1 - np.mean(np.equal(writings[first].on_gold[row], writings[others[0]].on_gold[row])) for row in range(rows)]
+    apart = [
+        1 - np.mean(np.equal(writings[first].on_gold[row], writings[others[0]].on_gold[row])) for row in range(rows)
+    ]
     name = "source" if task == "translation" else "page"
     examples = tuple(
         f.Example(f"test {row}", {name: sources[row]}, gold[row], {key: one.texts[row] for key, one in writings.items()},
@@ -158,7 +162,11 @@ def _writing(rng, key, gold, task):
         texts.append(" ".join(said))
         forced.append([vocabulary[word] for word in said])
     ids = [[vocabulary[word] for word in text.split()] for text in texts]
-    figure = {"bleu": 100 * (1 - wrong), "chrf": 100 - 80 * wrong} if task == "translation" else {"cer": wrong, "wer": 2 * wrong}
+    figure = (
+        {"bleu": 100 * (1 - wrong), "chrf": 100 - 80 * wrong}
+        if task == "translation"
+        else {"cer": wrong, "wer": 2 * wrong}
+    )
     return Writing(texts, ids, "toy", forced, forced, figure)
 
 

@@ -7,7 +7,7 @@ in light and dark need one picture; the figure stands in each cell. Why no SVG: 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from forge.reports.page import text
@@ -41,14 +41,20 @@ class Cell:
 
 
 def heat(
-    corner: str, across: Sequence[str], down: Sequence[str], cells: Sequence[Sequence[Cell]], told: str = ""
+    corner: str,
+    across: Sequence[str],
+    down: Sequence[str],
+    cells: Sequence[Sequence[Cell]],
+    told: str = "",
+    marked: Collection[tuple[int, int]] = (),
 ) -> str:
-    """The table, `told` its name for those who do not see it; cells with words of their own can be walked with keys."""
+    """The table, `told` its name for those who do not see it; `marked` cells (row, column) are underlined."""
     named = f' aria-label="{text(told)}"' if told else ""
     head = f"<tr><td>{text(corner)}</td>{''.join(f'<th scope=col>{text(name)}</th>' for name in across)}</tr>"
     rows = [
-        f"<tr><th scope=row>{text(name)}</th>{''.join(map(_cell, row))}</tr>"
-        for name, row in zip(down, cells, strict=True)
+        f"<tr><th scope=row>{text(name)}</th>"
+        f"{''.join(_cell(cell, (at, place) in marked) for place, cell in enumerate(row))}</tr>"
+        for at, (name, row) in enumerate(zip(down, cells, strict=True))
     ]
     return f"<div class=scroll><table class=heat{named}>{head}{''.join(rows)}</table></div>"
 
@@ -59,9 +65,10 @@ def scale(low: str, high: str) -> str:
     return f"<p class=scale aria-hidden=true>{text(low)} <span class=ramp>{swatches}</span> {text(high)}</p>"
 
 
-def _cell(cell: Cell) -> str:
-    shade = ""
+def _cell(cell: Cell, marked: bool) -> str:
+    kinds = ["mark"] if marked else []
     if cell.depth is not None and math.isfinite(cell.depth):
-        shade = f" class=h{round(STEPS * min(1.0, max(0.0, cell.depth)))}"
+        kinds.append(f"h{round(STEPS * min(1.0, max(0.0, cell.depth)))}")
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
     told = f' title="{text(cell.told)}"' if cell.told else ""
-    return f"<td{shade}{told}>{text(cell.shown)}</td>"
+    return f"<td{kind}{told}>{text(cell.shown)}</td>"

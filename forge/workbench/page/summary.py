@@ -47,7 +47,7 @@ _CLASSES = (
 )
 _TEXTS = (
     "Same tokens: how often both hold the same token to be the likeliest next one, given the data's text up to there, or "
-    "the reference model's own. The columns in italics measure a model's texts with those of the reference as references."
+    "the reference's own. \"Against it\": a model's texts measured as if the reference's were the truth; length in words."
 )
 
 
@@ -145,7 +145,14 @@ def _models(findings: Findings) -> str:
     for one in findings.subjects:
         stacks = ", ".join(f"{name} {count}" for name, count in one.stacks.items())
         rows.append(
-            [one.name, one.role.replace("_", " "), f"{one.parameters:,}", stacks, one.architecture, f"{one.path} {one.checkpoint}"]
+            [
+                one.name,
+                one.role.replace("_", " "),
+                f"{one.parameters:,}",
+                stacks,
+                one.architecture,
+                f"{one.path} {one.checkpoint}",
+            ]
         )
     return table(["model", "role", "parameters", "layers with embeddings", "architecture", "where"], rows, word=True)
 
@@ -161,3 +168,34 @@ def figure(name: str, value: float | None) -> str:
     if name in _PERCENT:
         return percent(value)
     return decimal(value, 3 if name == "loss" else 1 if name in _NAMES else 3)
+
+
+def methods(findings: Findings) -> list[str]:
+    """How the figures come about, in short; the documentation has sources."""
+    rows, told = findings.rows, []
+    told.append(
+        f"Rows: {rows.used:,} of {rows.of:,} of {rows.split}, {rows.left_out:,} left out because their text is in the "
+        f"training set; fingerprint {rows.fingerprint}. Seed {findings.seed}, forge {findings.forge}."
+    )
+    if findings.alignment:
+        told.append(
+            "CKA is debiased (HSIC of Song et al. 2012) and linear, on one row an example, padding left out; its intervals "
+            "come from half-subsamples, what chance gives from permuted rows."
+        )
+    if findings.probing:
+        told.append(
+            "Probes are multinomial logistic regressions on standardised features, their penalty chosen on rows of their "
+            "own, rows of one document kept together; intervals over splits allow for the rows that splits share (Nadeau "
+            "and Bengio 2003). Selectivity is accuracy less that on labels that hang on one word; compression is that of "
+            "the online code (Voita and Titov 2020)."
+        )
+    if findings.disagreement.classes:
+        told.append(
+            "Intervals of shares are Wilson's, of differences from a paired bootstrap; kinds of examples are tested by "
+            "Fisher's exact test. Jensen-Shannon is the divergence in bits; the calibration error has bins of equally many rows."
+        )
+    if findings.disagreement.texts:
+        told.append(
+            "Intervals of token agreement resample whole texts; kinds of examples are tested by Mann and Whitney's test."
+        )
+    return told
