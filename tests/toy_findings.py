@@ -9,8 +9,9 @@ from forge.workbench import verdicts
 from forge.workbench.aligned import Alignments
 from forge.workbench.parted import Choices, calibrated, classes_compared, classes_part, tags_of
 from forge.workbench.parted_texts import Writing, texts_compared, texts_part
-from forge.workbench.probed import Effort, Labelled, probed
 from forge.workbench.probe_inputs import bag_of_words
+from forge.workbench.probed import Effort, Labelled, probed
+from forge.workbench.probing import ProbeSettings
 from forge.workbench.slices import named_axis, negation_axis, quantile_axis
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -24,20 +25,60 @@ NAMES = {
 }
 SKILL = {"teacher": 2.6, "student": 2.1, "student_2": 1.9, "baseline": 1.7, "random_init": 0.1}
 NEAR = {"teacher": 1.0, "student": 0.85, "student_2": 0.7, "baseline": 0.5, "random_init": 0.15}
-WORDS = "a cat dog child old woman is not never sleeping running near the red house under rain alone today".split()
-MOTS = "le chat noir dort dans une vieille maison près du jardin et ne voit pas la pluie qui tombe".split()
+WORDS = [
+    "a",
+    "cat",
+    "dog",
+    "child",
+    "old",
+    "woman",
+    "is",
+    "not",
+    "never",
+    "sleeping",
+    "running",
+    "near",
+    "the",
+    "red",
+    "house",
+    "under",
+    "rain",
+    "alone",
+    "today",
+]
+MOTS = [
+    "le",
+    "chat",
+    "noir",
+    "dort",
+    "dans",
+    "une",
+    "vieille",
+    "maison",
+    "près",
+    "du",
+    "jardin",
+    "et",
+    "ne",
+    "voit",
+    "pas",
+    "la",
+    "pluie",
+    "qui",
+    "tombe",
+]
 SEED = 5
 
 
-def classified(keys=ALL, rows=240, layers=(5, 3), labels=LABELS):
-    """Of classifiers."""
+def classified(keys=ALL, rows=240, layers=(5, 3), labels=LABELS, who="student"):
+    """Of classifiers; `who` is the model that the key "student" stands for."""
     rng = np.random.default_rng([SEED, len(keys)])
     gold_N = rng.integers(len(labels), size=rows)
     texts = [_text(rng, WORDS, 6, 14) for _ in range(rows)]
     pairs = [_text(rng, WORDS, 3, 8) for _ in range(rows)]
     latent_ND, shared_NC = _latent(rng, gold_N, len(labels)), rng.standard_normal((rows, len(labels)))
-    features = {key: _features(rng, key, latent_ND, layers[key != "teacher"]) for key in keys}
-    choices = {key: _choices(rng, key, gold_N, shared_NC) for key in keys}
+    features = {key: _features(rng, _is(key, who), latent_ND, layers[key != "teacher"]) for key in keys}
+    choices = {key: _choices(rng, _is(key, who), gold_N, shared_NC) for key in keys}
     axes = [named_axis("class", labels, gold_N), negation_axis(pairs)]
     axes.append(quantile_axis("words of the premise", np.array([len(text.split()) for text in texts], float)))
     first, others = keys[0], keys[1:]
@@ -62,18 +103,20 @@ def classified(keys=ALL, rows=240, layers=(5, 3), labels=LABELS):
         for place, row in enumerate(np.argsort(-apart_N, kind="stable").tolist())
     )  # fmt: skip
     figures = {key: one.figures(gold_N) for key, one in choices.items()}
-    return _findings("classification", keys, features, rows, labels, figures, [told], parted, examples)
+    return _findings("classification", features, rows, labels, figures, told, parted, examples, who=who)
 
 
-def written(task="translation", keys=("teacher", "student", "baseline"), rows=120, layers=(5, 3), words=9):
+def written(
+    task="translation", keys=("teacher", "student", "baseline"), rows=120, layers=(5, 3), words=9, who="student"
+):
     """Of models that write text."""
     rng = np.random.default_rng([SEED, len(task)])
     sources = [_text(rng, WORDS, words - 4, words + 4) for _ in range(rows)]
     gold = [_text(rng, MOTS, words - 4, words + 4) for _ in range(rows)]
     length_N = np.digitize([len(text.split()) for text in sources], [words - 1, words + 2])
     latent_ND = _latent(rng, length_N, 3)
-    features = {key: _features(rng, key, latent_ND, layers[key != "teacher"]) for key in keys}
-    writings = {key: _writing(rng, key, gold, task) for key in keys}
+    features = {key: _features(rng, _is(key, who), latent_ND, layers[key != "teacher"]) for key in keys}
+    writings = {key: _writing(rng, _is(key, who), gold, task) for key in keys}
     axes = [quantile_axis("words of the source", np.array([len(text.split()) for text in sources], float), 3)]
     first, others = keys[0], keys[1:]
     kind, language = ("translation", "fr") if task == "translation" else ("ocr", None)
@@ -92,33 +135,43 @@ def written(task="translation", keys=("teacher", "student", "baseline"), rows=12
     ]
     name = "source" if task == "translation" else "page"
     examples = tuple(
-        f.Example(f"test {row}", {name: sources[row]}, gold[row], {key: one.texts[row] for key, one in writings.items()},
-                  {}, float(apart[row]), tags[row])
+        f.Example(
+            f"test {row}", {name: sources[row]}, gold[row], {key: one.texts[row] for key, one in writings.items()},
+            {}, float(apart[row]), tags[row],
+        )
         for row in np.argsort(-np.array(apart), kind="stable").tolist()
     )  # fmt: skip
     figures = {key: dict(one.figures) for key, one in writings.items()}
-    return _findings(task, keys, features, rows, (), figures, [told], parted, examples)
+    return _findings(task, features, rows, (), figures, told, parted, examples, who=who)
 
 
-def _findings(task, keys, features, rows, labels, figures, told, parted, examples):
+def _is(key, who):
+    return who if key == "student" else key
+
+
+def _findings(task, features, rows, labels, figures, told, parted, examples, *, who):
+    keys = tuple(features)
     aligned = Alignments("encoder", keys[0], features[keys[0]], SEED)
     for key in keys[1:]:
         aligned.add(key, features[key])
     pairs = _pairs(keys)
     nearer = [one for pair in pairs if (one := aligned.nearer(*pair))]
-    probing = [probed("encoder", one, features, pairs, Effort.of(False, SEED)) for one in told]
-    names = {key: NAMES[key] for key in keys}
+    effort = Effort(ProbeSettings(splits=3, strengths=(0.01, 0.1), seed=SEED), True, False)
+    probing = [probed("encoder", told, features, pairs, effort)]
+    names = {key: NAMES[_is(key, who)] for key in keys}
     said = [verdicts.of_nearer(one, names) for one in nearer]
     said += [verdict for one in parted.compared for verdict in verdicts.of_compared(one, names)]
     for one in probing:
         said += [verdict for pair in one.differences if (verdict := verdicts.of_probing(one, pair, names))]
     subjects = tuple(
-        f.Subject(key, key.removesuffix("_2"), NAMES[key], f"runs/{key}", "checkpoint-100", "toy", 1_000 * len(features[key]),
-                  {"encoder": len(features[key])}, figures[key])
+        f.Subject(
+            key, key.partition("_2")[0], names[key], f"runs/{_is(key, who)}", "checkpoint-100", "toy",
+            1_000 * len(features[key]), {"encoder": len(features[key])}, figures[key],
+        )
         for key in keys
     )  # fmt: skip
     return f.Findings(
-        f.SCHEMA, "0.1.0", f"{NAMES[keys[1]]} beside {NAMES[keys[0]]}", False, SEED, subjects,
+        f.SCHEMA, "0.1.0", names[keys[1]], False, SEED, subjects,
         f.Rows(task, "test", rows, rows + 60, 12, "0f" * 8, tuple(labels)),
         tuple(said), tuple(aligned.found), tuple(nearer), tuple(probing), parted, examples,
         (f.Note("rows", "12 rows were left out: their text is in the training set too."),),

@@ -11,6 +11,7 @@ from forge.reports import drawing, heat
 from forge.reports.page import folded, heading, page, paragraph
 from forge.workbench.findings import Findings
 from forge.workbench.page import alignment, comparison, disagreement, examples, probes, summary
+from forge.workbench.page.merging import merged
 
 MOST_BYTES = 2_000_000
 _SPARE = 20_000
@@ -22,7 +23,7 @@ def write_report(findings: Findings, path: Path) -> None:
 
 
 def write_comparison(findings: Sequence[Findings], path: Path) -> None:
-    """Several looks beside each other. Raises UserError for looks at different tasks, StorageError."""
+    """Several looks beside each other. Raises UserError for looks at different tasks, and StorageError."""
     _write(render_comparison(findings), path)
 
 
@@ -35,15 +36,32 @@ def render(findings: Findings) -> str:
         *probes.section(findings),
         *disagreement.section(findings),
     ]
-    last = [folded("How these numbers were made", "".join(paragraph(words) for words in summary.methods(findings)))]
-    bare = len(_page(findings.title, [*body, *last]).encode())
-    shown = examples.section(findings, MOST_BYTES - _SPARE - bare)
-    return _page(findings.title, [*body, *shown, heading("To look up", 2), *last])
+    return _with_examples(findings, body, "".join(paragraph(words) for words in summary.methods(findings)))
 
 
 def render_comparison(findings: Sequence[Findings]) -> str:
     """The page of several looks."""
-    return _page(comparison.title(findings), comparison.body(findings))
+    told = merged(findings)
+    found = comparison.pairs(told)
+    said = comparison.sentence(told, found)
+    body = [
+        *summary.head(told, [said] if said else []),
+        *summary.quality(told),
+        *comparison.section(told, found),
+        *alignment.section(told),
+        *probes.section(told),
+        *disagreement.section(told),
+    ]
+    last = "".join(paragraph(words) for one in findings for words in [one.title, *summary.methods(one)])
+    return _with_examples(told, body, last)
+
+
+def _with_examples(findings: Findings, body: Sequence[str], methods: str) -> str:
+    """The page, with as many examples as there is room for."""
+    last = [heading("To look up", 2), folded("How these numbers were made", methods)]
+    bare = len(_page(findings.title, [*body, *last]).encode())
+    shown = examples.section(findings, MOST_BYTES - _SPARE - bare)
+    return _page(findings.title, [*body, *shown, *last])
 
 
 def _page(title: str, body: Sequence[str]) -> str:

@@ -12,13 +12,15 @@ from forge.reports.words import MINUS, decimal, ends, probability
 from forge.workbench.findings import Alignment, Findings, Grid, Nearer
 from forge.workbench.page.models import Look, looks
 
-SIZE = 4.9, 3.3
+SIZE = 4.5, 3.1
 MEASURES = (("cka", "CKA"), ("standardised", "CKA, every feature on one scale"), ("procrustes", "Procrustes"))
+_HINT = "Point at a cell for its interval and what chance gives; arrow keys lead on from there."
 _NOTE = (
-    "1: one layer is the other, turned, moved and scaled; 0: nothing in common. Rows are layers of the reference, columns "
-    "those of the other model, 0 the embeddings; underlined: layers of like depth, which the means are of. Shared inputs "
-    "alone make most pairs differ from chance, so compare models with each other. A CKA that falls when every feature is "
-    "put on one scale was made by a few outlying dimensions; Procrustes has a floor far above 0 and also hears small ones."
+    "1: one layer is the other, turned, moved and scaled; 0: nothing in common. Rows are layers of the reference, "
+    "columns those of the other model, 0 the embeddings; underlined: layers of like depth, which the means are of. "
+    "Shared inputs alone make most pairs differ from chance, so compare models with each other. A CKA that falls "
+    "when every feature is put on one scale was made by a few outlying dimensions; Procrustes has a floor far above "
+    "0 and also hears small ones."
 )
 
 
@@ -47,7 +49,7 @@ def _maps(found: Sequence[Alignment], models: Mapping[str, Look], group: str) ->
         f"<div class='maps in-{key}'>{''.join(_map(one, models, key, name) for one in found)}</div>"
         for key, name in asked
     )
-    readout = "<p class=readout role=status>&nbsp;</p>"
+    readout = f"<p class=readout role=status>{_HINT}</p>"
     return f"<fieldset class=switch><legend>Measure</legend>{switch}{readout}{panels}{scale('0', '1')}</fieldset>"
 
 
@@ -73,7 +75,8 @@ def _told(one: Alignment, measure: str, row: int, column: int) -> str:
     pair = f"{one.reference_layers[row]} × {one.other_layers[column]}"
     value = decimal(getattr(one, f"{measure}_TS")[row][column], 3)
     if measure == "procrustes":
-        return f"{pair}: Procrustes {value}, by chance {decimal(one.procrustes_floor_TS[row][column], 3)}; {one.rows:,} rows"
+        floor = decimal(one.procrustes_floor_TS[row][column], 3)
+        return f"{pair}: Procrustes {value}, by chance {floor}; {one.rows:,} rows"
     if measure == "standardised":
         return f"{pair}: {value} on one scale, {decimal(one.cka_TS[row][column], 3)} as it is; {one.rows:,} rows"
     null = f"by chance below {decimal(one.null.upper_TS[row][column], 3)}, p {probability(one.null.p_TS[row][column])}"

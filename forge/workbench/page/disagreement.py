@@ -12,7 +12,7 @@ from forge.reports.words import probability
 from forge.workbench.findings import ClassDisagreement, Findings, ModelCalibration, SliceRow, TextDisagreement
 from forge.workbench.page.models import Look, both, looks, percent, percents
 
-SIZE = 4.9, 3.3
+SIZE = 4.5, 3.2
 FOUND = 0.05
 MOST_CLASSES = 20  # of a table of answers that is still looked at
 
@@ -43,21 +43,25 @@ def _answers(found: Sequence[ClassDisagreement], models: Mapping[str, Look], lab
 
 def _confusion(one: ClassDisagreement, models: Mapping[str, Look], labels: Sequence[str]) -> str:
     names = models[one.reference].name, models[one.other].name
-    cells = []
-    for row, counts in enumerate(one.answers_CC):
-        total = max(1, sum(counts))
-        cells.append(
-            [
-                Cell(
-                    f"{count:,}",
-                    count / total,
-                    f"{names[0]} {labels[row]}, {names[1]} {labels[column]}: {count:,}, {percent(count / total)} % of the row",
-                )
-                for column, count in enumerate(counts)
-            ]
-        )
+    cells = [
+        [
+            Cell(
+                f"{count:,}",
+                count / max(1, sum(counts)),
+                _met(names, (labels[row], labels[column]), count, sum(counts)),
+            )
+            for column, count in enumerate(counts)
+        ]
+        for row, counts in enumerate(one.answers_CC)
+    ]
     told = f"Answers of {names[0]} by row and of {names[1]} by column"
-    return f"<figure><figcaption>{text(names[0])} ↓ {text(names[1])} →</figcaption>{heat('', labels, labels, cells, told)}</figure>"
+    drawing = heat("", labels, labels, cells, told)
+    return f"<figure><figcaption>{text(names[0])} ↓ {text(names[1])} →</figcaption>{drawing}</figure>"
+
+
+def _met(names: tuple[str, str], said: tuple[str, str], count: int, total: int) -> str:
+    share = percent(count / max(1, total))
+    return f"{names[0]} {said[0]}, {names[1]} {said[1]}: {count:,}, {share} % of the row"
 
 
 def _outcomes(found: Sequence[ClassDisagreement], models: Mapping[str, Look]) -> str:
@@ -75,10 +79,18 @@ def _calibration(found: Sequence[ModelCalibration], models: Mapping[str, Look]) 
     if not found:
         return []
     note = (
-        "Mean confidence and accuracy of rows of like confidence; on the line a model is as often right as it says. The "
-        "floor is the error that a perfectly calibrated model shows on as many rows."
+        "Mean confidence and accuracy of rows of like confidence; on the line a model is as often right as it says. "
+        "The floor is the error that a perfectly calibrated model shows on as many rows."
     )
-    header = ["model", "calibration error, points (95 %)", "floor", "beyond it", "p", "confidence, %", "accuracy, %"]
+    header = [
+        "model",
+        "calibration error, points",
+        "floor",
+        "beyond it",
+        "p",
+        "confidence, %",
+        "accuracy, %",
+    ]
     rows = [
         [models[one.model].name, both(one.ece), percent(one.floor), percent(one.excess, True), probability(one.p),
          percent(one.confidence), percent(one.accuracy)]
@@ -92,7 +104,8 @@ def _calibration(found: Sequence[ModelCalibration], models: Mapping[str, Look]) 
     return [
         heading("Whether they know when they are wrong", 2),
         paragraph(note, "note"),
-        f"<div class=figures>{_reliability(found, models)}{table(header, rows)}</div>",
+        f"<div class=figures>{_reliability(found, models)}</div>",
+        table(header, rows),
         folded("The points", table(["model", "rows", "confidence, %", "accuracy, %"], bins)),
     ]
 
@@ -117,9 +130,9 @@ def _reliability(found: Sequence[ModelCalibration], models: Mapping[str, Look]) 
 def _texts(found: Sequence[TextDisagreement], models: Mapping[str, Look]) -> list[str]:
     reference = models[found[0].reference].name
     note = (
-        f"Share of texts that are still those of {reference}, word for word, after a share of their length; at the right "
-        "end those that are the same throughout. What follows a first difference says nothing more: from there on the two "
-        "read different texts."
+        f"Share of texts that are still those of {reference}, word for word, after a share of their length; at the "
+        "right end those that are the same throughout. What follows a first difference says nothing more: from "
+        "there on the two read different texts."
     )
     header = ["model", "same throughout, %", "half of all texts part by, % of length"]
     rows = [[models[one.other].name, percent(one.exact), percent(one.median_divergence)] for one in found]
@@ -154,8 +167,8 @@ def _slices(found: Sequence[ClassDisagreement | TextDisagreement], models: Mappi
     if not found:
         return []
     note = (
-        "Agreement on one kind of example against all others. Filled: p below 0.05 after correction for all kinds of that "
-        "model (Holm); kinds with few rows have no p. Kinds overlap and are no causes."
+        "Agreement on one kind of example against all others. Filled: p below 0.05 after correction for all kinds of "
+        "that model (Holm); kinds with few rows have no p. Kinds overlap and are no causes."
     )
     shown = [heading("Kinds of examples", 2), paragraph(note, "note")]
     for number, one in enumerate(found):
@@ -164,8 +177,7 @@ def _slices(found: Sequence[ClassDisagreement | TextDisagreement], models: Mappi
             f"<div class=figures>{forest(f'kinds {number}', one, models)}</div>",
             _kinds(one.slices),
         ]
-        shown.append(heading(name, 3))
-        shown += part if number == 0 else [folded("Its kinds of examples", "".join(part))]
+        shown += [heading(name, 3), *part] if number == 0 else [folded(f"Kinds of examples of {name}", "".join(part))]
     return shown
 
 

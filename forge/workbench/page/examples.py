@@ -12,7 +12,7 @@ from forge.reports.page import data, heading, paragraph
 from forge.workbench.findings import AttentionMap, Example, Findings
 from forge.workbench.page.models import Look, looks
 
-_WORD = re.compile(r"\s*\S+\s*")
+_WORD = re.compile(r"\s*\S+")
 _INPUTS = {"text": "text", "text_pair": "second text", "source": "source", "page": "page"}
 _NONE = "–"
 
@@ -25,6 +25,8 @@ class Column:
     kind: Literal["id", "text", "choice", "number", "diff", "maps"]
     hidden: bool = False  # only to filter by
     digits: int = 2
+    sure: int = 0  # of a choice: the column that says how sure, drawn behind it
+    truth: int = 0  # of a choice: the column of what is right, to mark what is not
     values: dict[str, int] = field(default_factory=dict)
     cells: list[Any] = field(default_factory=list)
 
@@ -41,6 +43,7 @@ class Column:
             found["digits"] = self.digits
         if self.kind == "choice":
             found["values"] = list(self.values)
+            found |= {name: at for name, at in (("sure", self.sure), ("truth", self.truth)) if at}
         return found
 
 
@@ -63,7 +66,8 @@ def section(findings: Findings, room: int) -> list[str]:
     return [
         heading("Examples", 2),
         paragraph(note, "note"),
-        "<noscript><p class=note>The table of examples needs JavaScript; examples.jsonl has all of them.</p></noscript>",
+        "<noscript><p class=note>The table of examples needs JavaScript; examples.jsonl has all of "
+        "them.</p></noscript>",
         '<form id=filters aria-label="Which examples to show"></form>',
         "<p class=note><span id=count role=status></span> <button form=filters type=reset>Show all</button></p>",
         "<div class=examples><table id=example-table aria-label=Examples><tbody></tbody></table></div>",
@@ -90,12 +94,16 @@ def _columns(findings: Findings) -> list[Column]:
     reference = findings.reference if findings.reference in keys else None
     columns = [Column("example", "id"), *(Column(_INPUTS.get(name, name), "text") for name in first.inputs)]
     columns.append(Column("truth", "choice" if of_classes else "text"))
-    columns += [Column(models[key].name, "choice" if of_classes else "diff") for key in keys]
-    columns += [Column(f"{models[key].name}, sure", "number") for key in keys if key in first.confidence]
+    truth = len(columns) - 1 if of_classes else 0
+    columns += [Column(models[key].name, "choice" if of_classes else "diff", truth=truth) for key in keys]
+    for key in (key for key in keys if key in first.confidence):
+        answer = next(column for column in columns if column.name == models[key].name)
+        answer.sure = len(columns)
+        columns.append(Column(f"{models[key].name}, how sure", "number", hidden=True))
     apart = Column("apart", "number", digits=3)
     outcome = Column("who is right", "choice", hidden=True) if of_classes and reference and len(keys) > 1 else None
     kinds = {axis: Column(axis, "choice", hidden=True) for axis in dict.fromkeys(_axes(findings.examples))}
-    maps = Column("attention", "maps") if any(one.attention for one in findings.examples) else None
+    maps = Column("attention", "maps", hidden=True) if any(one.attention for one in findings.examples) else None
     for one in findings.examples:
         said = [one.said.get(key, "") for key in keys]
         cells: list[Any] = [one.id, *one.inputs.values(), one.gold]

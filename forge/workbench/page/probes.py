@@ -11,12 +11,12 @@ from forge.reports.words import decimal
 from forge.workbench.findings import Curve, Figure, Findings, Probing
 from forge.workbench.page.models import Look, both, looks, percent, percents
 
-SIZE = 4.9, 3.6
+SIZE = 4.5, 3.4
 _WORDS = SERIES[4]
 _NOTE = (
-    "A linear classifier is trained to read a label from the frozen features of one layer. It shows what can be read, not "
-    "what the model uses. Bands: what other splits of these rows would have given. Compare models by the table of "
-    "differences, made on the same splits, not by whether bands touch."
+    "A linear classifier is trained to read a label from the frozen features of one layer. It shows what can be "
+    "read, not what the model uses. Bands: what other splits of these rows would have given. Compare models by the "
+    "table of differences, made on the same splits, not by whether bands touch."
 )
 
 
@@ -60,6 +60,8 @@ def curve(name: str, told: Probing, models: Mapping[str, Look]) -> str:
                 axis.axhspan(*reach, color=_WORDS, alpha=0.12, linewidth=0)
         axis.axhline(100 * told.majority, color=GREY, linestyle=":", linewidth=1.2, label="largest class")
         axis.set(xlabel="depth (0: embeddings, 1: last layer)", ylabel="accuracy, %", xlim=(-0.03, 1.03))
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, 0), min(high, 101))
         axis.grid(axis="y", alpha=0.3)
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
 
@@ -92,7 +94,7 @@ def _levels(told: Probing, models: Mapping[str, Look]) -> str:
     if told.bag_of_words:
         rows.append(["words alone", both(told.bag_of_words), "–", "–"])
     rows.append(["largest class", percent(told.majority), "–", "–"])
-    return table(["", "best layer, % (95 %)", "which", "last layer, % (95 %)"], rows)
+    return table(["", "best layer, %", "which", "last layer, %"], rows)
 
 
 def _differences(told: Probing, models: Mapping[str, Look]) -> str:
@@ -101,7 +103,7 @@ def _differences(told: Probing, models: Mapping[str, Look]) -> str:
         for one in told.differences
         for at, figure in enumerate(one.layers)
     ]
-    return table(["", "layer", "points (95 %)"], rows)
+    return table(["", "layer", "points"], rows)
 
 
 def layers(told: Probing, models: Mapping[str, Look]) -> str:

@@ -34,26 +34,27 @@ if (source) {
   const wordOf = (column, value) => (column.values ? column.values[value] ?? "" : textOf(value));
   let shown = PAGE;
 
+  const field = (name, control) => { const label = make("label", name); label.append(control); form.append(label); };
   columns.forEach((column, at) => {
     if (column.kind !== "choice") return;
-    const label = make("label", column.name), select = make("select", "", { name: `c${at}` });
+    const select = make("select", "", { name: `c${at}` });
     select.append(make("option", "all", { value: "" }));
     column.values.forEach((word) => select.append(make("option", word, { value: word })));
-    label.append(select);
-    form.append(label);
+    field(column.name, select);
   });
-  const search = make("input", "", { type: "search", name: "q", placeholder: "words" });
-  const label = make("label", "Text has");
-  label.append(search);
-  form.append(label);
+  const order = make("select", "", { name: "sort" });
+  order.append(make("option", "as they are", { value: "" }));
+  columns.forEach((column, at) => { if (column.kind !== "maps") order.append(make("option", column.name, { value: at })); });
+  field("text has", make("input", "", { type: "search", name: "q", placeholder: "words" }));
+  field("in order of", order);
+  field("falling", make("input", "", { type: "checkbox", name: "down", value: "1" }));
 
   const state = () => new URLSearchParams(location.hash.slice(1));
   const put = (changes) => {
     const next = state();
     for (const [key, value] of Object.entries(changes)) value ? next.set(key, value) : next.delete(key);
-    shown = PAGE;
     history.replaceState(null, "", `#${next}`);
-    draw();
+    anew();
   };
 
   const chosen = (asked) => {
@@ -74,14 +75,16 @@ if (source) {
     });
   };
 
-  const cellOf = (column, value) => {
-    const cell = make("td", "", { className: column.kind });
+  const numberOf = (column, value) => (value === null ? "–" : value.toFixed(column.digits));
+  const cellOf = (column, row, at) => {
+    const cell = make("td", "", { className: column.kind }), value = row[at];
     cell.dataset.name = column.name;
-    if (column.kind === "diff") {
-      value.forEach((part, at) => cell.append(at % 2 ? make("mark", part) : part));
-    } else if (column.kind === "maps") {
-      value.forEach((one) => cell.append(mapOf(one)));
-    } else cell.append(column.kind === "number" ? (value === null ? "–" : value.toFixed(column.digits)) : wordOf(column, value));
+    if (column.kind === "diff") value.forEach((part, place) => cell.append(place % 2 ? make("mark", part) : part));
+    else cell.append(column.kind === "number" ? numberOf(column, value) : wordOf(column, value));
+    const aside = make("small", column.sure ? ` ${numberOf(columns[column.sure], row[column.sure])}` : "");
+    if (column.truth && wordOf(column, value) !== wordOf(columns[column.truth], row[column.truth]))
+      aside.append(make("b", " ✗", { title: "not the truth" }));
+    cell.append(" ", aside);
     return cell;
   };
   const mapOf = ({ name, tokens, weights }) => {
@@ -101,39 +104,46 @@ if (source) {
   };
 
   const draw = () => {
-    const asked = state(), at = Number(asked.get("sort") ?? -1), down = asked.get("down") === "1";
-    for (const field of form.elements) if (field.name) field.value = asked.get(field.name) || "";
+    const asked = state(), at = asked.get("sort") ? Number(asked.get("sort")) : -1, down = asked.get("down") === "1";
+    for (const one of form.elements) one.type === "checkbox" ? (one.checked = down) : one.name && (one.value = asked.get(one.name) || "");
     const found = ordered(chosen(asked), at, down), body = table.tBodies[0];
-    [...table.tHead.rows[0].cells].forEach((head) => {
-      const mine = Number(head.dataset.at) === at;
-      head.setAttribute("aria-sort", mine ? (down ? "descending" : "ascending") : "none");
-    });
-    body.replaceChildren(...found.slice(0, shown).map((row) => {
-      const line = make("tr", "");
-      columns.forEach((column, place) => { if (!column.hidden && (column.kind !== "maps" || row[place])) line.append(cellOf(column, row[place])); });
-      return line;
+    for (const head of table.tHead.rows[0].cells)
+      head.setAttribute("aria-sort", Number(head.dataset.at) !== at ? "none" : down ? "descending" : "ascending");
+    body.replaceChildren(...found.slice(0, shown).flatMap((row) => {
+      const line = make("tr", ""), below = make("tr", "", { className: "below" });
+      columns.forEach((column, place) => { if (!column.hidden) line.append(cellOf(column, row, place)); });
+      const maps = columns.flatMap((column, place) => (column.kind === "maps" && row[place]) || []);
+      if (!maps.length) return [line];
+      below.append(make("td", "", { colSpan: line.cells.length }));
+      below.cells[0].append(...maps.map(mapOf));
+      return [line, below];
     }));
     const some = Math.min(shown, found.length).toLocaleString("en"), all = found.length.toLocaleString("en");
     document.getElementById("count").textContent = `${some} of ${all} that match are shown.`;
     document.getElementById("more").hidden = found.length <= shown;
   };
 
+  const by = (at, turn) => {  // numbers begin with the largest
+    const down = turn ? state().get("down") !== "1" : at !== "" && columns[at].kind === "number";
+    put({ sort: at, down: down ? "1" : "" });
+  };
   const heads = table.createTHead().insertRow();
   columns.forEach((column, at) => {
     if (column.hidden) return;
     const head = make("th", "", { scope: "col" }), button = make("button", column.name, { type: "button" });
     head.dataset.at = at;
-    button.addEventListener("click", () => {
-      const same = state().get("sort") === String(at), down = same ? state().get("down") !== "1" : column.kind === "number";
-      put({ sort: String(at), down: down ? "1" : "" });
-    });
-    head.append(column.kind === "maps" ? column.name : button);
+    button.addEventListener("click", () => by(String(at), state().get("sort") === String(at)));
+    head.append(button);
     heads.append(head);
   });
-  form.addEventListener("input", (event) => put({ [event.target.name]: event.target.value }));
+  form.addEventListener("input", ({ target }) => {
+    if (target.name === "sort") by(target.value, false);
+    else put({ [target.name]: target.type === "checkbox" ? (target.checked ? "1" : "") : target.value });
+  });
+  const anew = () => { shown = PAGE; draw(); };
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", (event) => { event.preventDefault(); history.replaceState(null, "", "#"); shown = PAGE; draw(); });
+  form.addEventListener("reset", (event) => { event.preventDefault(); history.replaceState(null, "", "#"); anew(); });
   document.getElementById("more").addEventListener("click", () => { shown += PAGE; draw(); });
-  addEventListener("hashchange", () => { shown = PAGE; draw(); });
+  addEventListener("hashchange", anew);
   draw();
 }

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forge.reports.page import folded, heading, paragraph, table, text
 from forge.reports.words import decimal, probability
 from forge.workbench.findings import ClassDisagreement, Compared, Findings, TextDisagreement
-from forge.workbench.page.models import both, percent, percents
+from forge.workbench.page.models import both, percent
 
 SAID_FIRST = 2
 _PERCENT = {"accuracy", "cer", "wer"}
 _NAMES = {"bleu": "BLEU", "chrf": "chrF++", "cer": "CER", "wer": "WER", "ter": "TER", "nid": "NID"}
 
 
-def head(findings: Findings) -> list[str]:
-    """The verdict, what it is about, and what has to be known."""
-    said, rows = [one.sentence for one in findings.verdicts], findings.rows
+def head(findings: Findings, first: Sequence[str] = ()) -> list[str]:
+    """The verdict, `first` before all else, what it is about, and what has to be known."""
+    said, rows = [*first, *(one.sentence for one in findings.verdicts)], findings.rows
     shown = [heading(findings.title, 1), *(paragraph(words, "verdict") for words in said[:SAID_FIRST])]
     if said[SAID_FIRST:]:
         shown.append(f"<ul>{''.join(f'<li>{text(words)}</li>' for words in said[SAID_FIRST:])}</ul>")
     share = f"{rows.used:,} of {rows.of:,} examples of {rows.split}"
-    about = f"On {share}, which no model was trained on. Intervals are 95 %."
+    about = f"On {share}, which no model was trained on. Intervals, also those in brackets, are 95 %."
     if findings.quick:
         about += " A quick look: fewer splits, no control labels. Figures for others take the whole run."
     return [*shown, paragraph(about, "note"), *(paragraph(note.text, "note") for note in findings.notes)]
@@ -46,37 +48,34 @@ _CLASSES = (
     "answers. p: McNemar's exact test of the two accuracies."
 )
 _TEXTS = (
-    "Same tokens: how often both hold the same token to be the likeliest next one, given the data's text up to there, or "
-    "the reference's own. \"Against it\": a model's texts measured as if the reference's were the truth; length in words."
+    "Same tokens: how often both hold the same token to be the likeliest next one, given the data's text up to "
+    "there, or the reference's own. \"Against it\": a model's texts measured as if the reference's were the truth; "
+    "length in words."
 )
 
 
 def _classes(findings: Findings) -> str:
     parts = {one.other: one for one in findings.disagreement.classes}
     first = findings.disagreement.classes[0]
-    header = ["model", "accuracy, %", "95 %", "against reference", "95 %", "p", "agreement, %", "95 %", "by chance", "κ",
+    header = ["model", "accuracy, %", "against reference, points", "p", "agreement, %", "by chance", "κ",
               "Jensen-Shannon, bits"]  # fmt: skip
     rows: list[list[str]] = []
     for one in findings.subjects:
         if one.key == first.reference:
-            accuracy = first.reference_accuracy
-            rows.append([f"{one.name} (reference)", percent(accuracy), percents(accuracy), *["–"] * 8])
+            rows.append([f"{one.name} (reference)", both(first.reference_accuracy), *["–"] * 6])
         elif one.key in parts:
             rows.append([one.name, *_class_row(parts[one.key])])
         else:
-            rows.append([one.name, percent(one.figures.get("accuracy")), *["–"] * 9])
+            rows.append([one.name, percent(one.figures.get("accuracy")), *["–"] * 6])
     return table(header, rows)
 
 
 def _class_row(one: ClassDisagreement) -> list[str]:
     return [
-        percent(one.other_accuracy),
-        percents(one.other_accuracy),
-        percent(one.accuracy_difference, True),
-        percents(one.accuracy_difference, True),
+        both(one.other_accuracy),
+        both(one.accuracy_difference, True),
         probability(one.mcnemar_p),
-        percent(one.agreement),
-        percents(one.agreement),
+        both(one.agreement),
         percent(one.expected_agreement),
         decimal(one.kappa),
         decimal(one.js_mean, 3),
@@ -88,27 +87,25 @@ def _texts(findings: Findings) -> str:
     first = findings.disagreement.texts[0]
     own = list(dict.fromkeys(name for one in findings.subjects for name in one.figures))
     against = list(first.figures)
-    header = ["model", *map(figure_name, own), "same tokens, %", "95 %", "on its own text", "95 %", "same texts, %",
+    header = ["model", *map(figure_name, own), "same tokens, %", "on reference's text, %", "same texts, %",
               *(f"{figure_name(name)} against it" for name in against), "length", "repetition, %"]  # fmt: skip
     rows: list[list[str]] = []
     for one in findings.subjects:
         figures = [figure(name, one.figures.get(name)) for name in own]
         if one.key == first.reference:
-            nothing = ["–"] * (6 + len(against))
+            nothing = ["–"] * (4 + len(against))
             rows.append([f"{one.name} (reference)", *figures, *nothing, percent(first.reference_repetition)])
         elif one.key in parts:
             rows.append([one.name, *figures, *_text_row(parts[one.key], against)])
         else:
-            rows.append([one.name, *figures, *["–"] * (7 + len(against))])
+            rows.append([one.name, *figures, *["–"] * (5 + len(against))])
     return table(header, rows)
 
 
 def _text_row(one: TextDisagreement, against: list[str]) -> list[str]:
     return [
-        percent(one.on_gold),
-        percents(one.on_gold),
-        percent(one.on_reference),
-        percents(one.on_reference),
+        both(one.on_gold),
+        both(one.on_reference),
         percent(one.exact),
         *(figure(name, one.figures.get(name)) for name in against),
         decimal(one.length_ratio),
@@ -124,7 +121,7 @@ def _alone(findings: Findings) -> str:
 
 def _compared(findings: Findings, names: dict[str, str]) -> str:
     rows = [row for one in findings.disagreement.compared for row in _compared_rows(one, names)]
-    header = ["", "who", "%", "than", "%", "difference, points (95 %)", "p"]
+    header = ["", "who", "%", "than", "%", "difference, points", "p"]
     return table(header, rows)
 
 
@@ -179,23 +176,25 @@ def methods(findings: Findings) -> list[str]:
     )
     if findings.alignment:
         told.append(
-            "CKA is debiased (HSIC of Song et al. 2012) and linear, on one row an example, padding left out; its intervals "
-            "come from half-subsamples, what chance gives from permuted rows."
+            "CKA is debiased (HSIC of Song et al. 2012) and linear, on one row an example, padding left out; its "
+            "intervals come from half-subsamples, what chance gives from permuted rows."
         )
     if findings.probing:
         told.append(
-            "Probes are multinomial logistic regressions on standardised features, their penalty chosen on rows of their "
-            "own, rows of one document kept together; intervals over splits allow for the rows that splits share (Nadeau "
-            "and Bengio 2003). Selectivity is accuracy less that on labels that hang on one word; compression is that of "
-            "the online code (Voita and Titov 2020)."
+            "Probes are multinomial logistic regressions on standardised features, their penalty chosen on rows of "
+            "their own, rows of one document kept together; intervals over splits allow for the rows that splits "
+            "share (Nadeau and Bengio 2003). Selectivity is accuracy less that on labels that hang on one word; "
+            "compression is that of the online code (Voita and Titov 2020)."
         )
     if findings.disagreement.classes:
         told.append(
-            "Intervals of shares are Wilson's, of differences from a paired bootstrap; kinds of examples are tested by "
-            "Fisher's exact test. Jensen-Shannon is the divergence in bits; the calibration error has bins of equally many rows."
+            "Intervals of shares are Wilson's, of differences from a paired bootstrap; kinds of examples are tested "
+            "by Fisher's exact test. Jensen-Shannon is the divergence in bits; the calibration error has bins of "
+            "equally many rows."
         )
     if findings.disagreement.texts:
         told.append(
-            "Intervals of token agreement resample whole texts; kinds of examples are tested by Mann and Whitney's test."
+            "Intervals of token agreement resample whole texts; kinds of examples are tested by Mann and Whitney's "
+            "test."
         )
     return told
