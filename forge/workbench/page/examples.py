@@ -167,12 +167,12 @@ def parts(text: str, other: str) -> list[str]:
 
     words, others = _WORD.findall(text), _WORD.findall(other)
     found = [""]
-    for tag, start, stop, _, _ in Indel.opcodes([word.strip() for word in words], [word.strip() for word in others]):
-        if start == stop:
+    for one in Indel.opcodes([word.strip() for word in words], [word.strip() for word in others]):
+        if one.src_start == one.src_end:
             continue
-        if (tag == "equal") == (len(found) % 2 == 0):
+        if (one.tag == "equal") == (len(found) % 2 == 0):
             found.append("")
-        found[-1] += "".join(words[start:stop])
+        found[-1] += "".join(words[one.src_start : one.src_end])
     return found
 
 

@@ -156,7 +156,8 @@ def _examples(both: Sequence[tuple[Findings, Keys]]) -> list[Example]:
     for example in by_id[0].values():
         if not all(example.id in known for known in by_id):
             continue
-        said, sure = {}, {}
+        said: dict[str, str] = {}
+        sure: dict[str, float] = {}
         for (_, named), known in zip(both, by_id, strict=True):
             said |= {named.new[key]: text for key, text in known[example.id].said.items()}
             sure |= {named.new[key]: value for key, value in known[example.id].confidence.items()}
