@@ -10,7 +10,7 @@ from forge.reports.heat import Cell, heat, scale
 from forge.reports.page import folded, heading, paragraph, table, text
 from forge.reports.words import MINUS, decimal, ends, probability
 from forge.workbench.findings import Alignment, Findings, Grid, Nearer
-from forge.workbench.page.models import Look, looks
+from forge.workbench.page.models import Look, legend, looks
 
 SIZE = 4.5, 3.1
 MEASURES = (("cka", "CKA"), ("standardised", "CKA, every feature on one scale"), ("procrustes", "Procrustes"))
@@ -103,19 +103,18 @@ def _numbers(layers: Sequence[str]) -> list[str]:
 
 def _like_depth(findings: Findings, found: Sequence[Alignment], nearer: Sequence[Nearer]) -> list[str]:
     models = looks(findings)
-    shown = [
-        heading("Layers of like depth", 3),
-        paragraph(
-            "Bands: what other halves of these rows would have given. Dotted: 95 % of what chance gives.", "note"
-        ),
-        curves(f"depth {found[0].stack}", found, models),
-    ]
+    shown = [heading("Layers of like depth", 3)]
+    if max(len(one.matched) for one in found) < 2:
+        shown.append(means(found, models))
+    else:
+        note = "Bands: what other halves of these rows would have given. Dotted: 95 % of what chance gives."
+        shown += [paragraph(note, "note"), curves(f"depth {found[0].stack}", found, models)]
     if nearer:
         shown.append(_nearer(nearer, models))
     return [*shown, folded("Every pair of layers", pairs(found, models))]
 
 
-def curves(name: str, found: Sequence[Alignment], models: Mapping[str, Look], prefix: str = "") -> str:
+def curves(name: str, found: Sequence[Alignment], models: Mapping[str, Look]) -> str:
     """CKA of matched layers over the depth of the other model, and the largest that chance gives."""
 
     def draw(axis: Any) -> None:
@@ -141,9 +140,9 @@ def curves(name: str, found: Sequence[Alignment], models: Mapping[str, Look], pr
         )
         axis.set_ylim(min(0.0, axis.get_ylim()[0]), max(1.0, axis.get_ylim()[1]))
         axis.grid(axis="y", alpha=0.3)
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+        legend(axis)
 
-    told = f"{prefix}CKA with {models[found[0].reference].name} of layers of like depth"
+    told = f"CKA with {models[found[0].reference].name} of layers of like depth"
     return f"<div class=figures>{drawn(name, SIZE, draw, told, themed=True)}{means(found, models)}</div>"
 
 

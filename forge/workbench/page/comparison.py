@@ -12,7 +12,6 @@ from forge.reports.heat import Cell, heat
 from forge.reports.page import heading, paragraph, table
 from forge.reports.words import MINUS, decimal, listed, probability
 from forge.tasks.metrics.multiple import holm
-from forge.tasks.metrics.significance import Comparison, compare_correct
 from forge.workbench.findings import Figure, Findings, Subject
 from forge.workbench.page.models import both, percent, percents
 
@@ -25,7 +24,9 @@ class Pair:
 
     one: Subject
     other: Subject
-    tested: Comparison
+    difference: Figure
+    only_one_right: int
+    p: float
     p_holm: float
 
 
@@ -34,13 +35,19 @@ def pairs(findings: Findings) -> list[Pair]:
     examples = findings.examples
     if not findings.rows.labels or len(examples) < findings.rows.used:
         return []
+    from forge.tasks.metrics.significance import compare_correct  # imports torch, which one look does without
+
     chosen = list(combinations(_students(findings), 2))
-    tested = []
-    for one, other in chosen:
-        right = [np.array([example.said[side.key] == example.gold for example in examples]) for side in (one, other)]
-        tested.append(compare_correct("accuracy", *right))
+    right = {
+        one.key: np.array([example.said[one.key] == example.gold for example in examples])
+        for one in _students(findings)
+    }
+    tested = [compare_correct("accuracy", right[one.key], right[other.key]) for one, other in chosen]
     adjusted = holm([one.p for one in tested]).tolist() if tested else []
-    return [Pair(*both, *rest) for both, *rest in zip(chosen, tested, adjusted, strict=True)]
+    return [
+        Pair(one, other, Figure(told.delta, told.interval), told.trials, told.p, p_holm)
+        for (one, other), told, p_holm in zip(chosen, tested, adjusted, strict=True)
+    ]
 
 
 def sentence(findings: Findings, found: Sequence[Pair]) -> str:
@@ -51,12 +58,14 @@ def sentence(findings: Findings, found: Sequence[Pair]) -> str:
     if not clear:
         names = listed([one.name for one in _students(findings)])
         return f"{names} cannot be told apart in accuracy on these examples."
-    top = max(clear, key=lambda pair: abs(pair.tested.delta))
-    sign = 1 if top.tested.delta > 0 else -1
+    top = max(clear, key=lambda pair: abs(pair.difference.value or 0.0))
+    assert top.difference.value is not None
+    assert top.difference.interval
+    sign = 1 if top.difference.value > 0 else -1
     better, worse = (top.one, top.other)[::sign]
     more = f"; {len(clear)} of {len(found)} pairs can be told apart" if len(found) > 1 else ""
-    low, high = sorted(sign * end for end in top.tested.interval)
-    told = Figure(sign * top.tested.delta, (low, high))
+    low, high = sorted(sign * (end or 0.0) for end in top.difference.interval)
+    told = Figure(sign * top.difference.value, (low, high))
     return (
         f"{better.name} is right more often than {worse.name}: {percent(told, True)} points (95 %: "
         f"{percents(told, True)}){more}."
@@ -84,8 +93,8 @@ def section(findings: Findings, found: Sequence[Pair]) -> list[str]:
     if found:
         header = ["", "difference of accuracy, points", "only one right", "p", "p (Holm)"]
         rows = [
-            [f"{pair.one.name} {MINUS} {pair.other.name}", both(Figure(pair.tested.delta, pair.tested.interval), True),
-             pair.tested.trials, probability(pair.tested.p), probability(pair.p_holm)]
+            [f"{pair.one.name} {MINUS} {pair.other.name}", both(pair.difference, True), pair.only_one_right,
+             probability(pair.p), probability(pair.p_holm)]
             for pair in found
         ]  # fmt: skip
         shown.append(table(header, rows, [pair.p_holm < FOUND for pair in found]))

@@ -10,7 +10,7 @@ from forge.reports.heat import Cell, heat
 from forge.reports.page import folded, heading, paragraph, table, text
 from forge.reports.words import probability
 from forge.workbench.findings import ClassDisagreement, Findings, ModelCalibration, SliceRow, TextDisagreement
-from forge.workbench.page.models import Look, both, looks, percent, percents
+from forge.workbench.page.models import Look, both, legend, looks, percent, percents
 
 SIZE = 4.5, 3.2
 FOUND = 0.05
@@ -122,7 +122,7 @@ def _reliability(found: Sequence[ModelCalibration], models: Mapping[str, Look]) 
             axis.plot(confidence, accuracy, markersize=4, linewidth=1.2, **models[one.model].style)
         axis.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(low, 102), ylim=(low, 102))
         axis.grid(alpha=0.3)
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+        legend(axis)
 
     return drawn("calibration", SIZE, draw, "Accuracy by confidence", themed=True)
 
@@ -158,7 +158,7 @@ def survival(name: str, found: Sequence[TextDisagreement], models: Mapping[str, 
             axis.plot([100 * x for x in at], [100 * y for y in left], drawstyle="steps-post", linewidth=1.8, **style)
         axis.set(xlabel="share of the length, %", ylabel="texts still the same, %", xlim=(0, 100), ylim=(0, 102))
         axis.grid(alpha=0.3)
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+        legend(axis)
 
     return drawn(name, SIZE, draw, f"Share of texts still those of {models[found[0].reference].name}", themed=True)
 
@@ -215,11 +215,12 @@ def _label(row: SliceRow, most: int = 34) -> str:
 
 
 def _kinds(rows: Sequence[SliceRow]) -> str:
-    header = ["kind", "rows", "agreement, %", "95 %", "elsewhere, %", "p", "p (Holm)", "reference, %", "it, %"]
-    body = [
-        [f"{row.axis}: {row.kind}", f"{row.rows:,}", percent(row.agreement), percents(row.agreement),
-         percent(row.elsewhere), probability(row.p), probability(row.p_holm), percent(row.reference_quality),
-         percent(row.other_quality)]
-        for row in rows
-    ]  # fmt: skip
+    header = ["kind", "rows", "agreement, %", "95 %", "elsewhere, %", "p", "p (Holm)"]
+    quality = any(row.other_quality for row in rows)
+    body = []
+    for row in rows:
+        figures = [percent(row.agreement), percents(row.agreement), percent(row.elsewhere), probability(row.p)]
+        right = [percent(row.reference_quality), percent(row.other_quality)] if quality else []
+        body.append([f"{row.axis}: {row.kind}", f"{row.rows:,}", *figures, probability(row.p_holm), *right])
+    header += ["reference right, %", "it right, %"] if quality else []
     return table(header, body, [row.p_holm is not None and row.p_holm < FOUND for row in rows])

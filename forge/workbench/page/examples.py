@@ -172,7 +172,11 @@ def parts(text: str, other: str) -> list[str]:
             continue
         if (one.tag == "equal") == (len(found) % 2 == 0):
             found.append("")
-        found[-1] += "".join(words[one.src_start : one.src_end])
+        told = "".join(words[one.src_start : one.src_end])
+        if len(found) % 2 == 0 and not found[-1]:  # the space before what differs does not
+            found[-2] += told[: len(told) - len(told.lstrip())]
+            told = told.lstrip()
+        found[-1] += told
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from forge.reports.drawing import GREY, SERIES, THEME
 from forge.reports.words import decimal, ends
@@ -43,6 +44,12 @@ def looks(findings: Findings) -> dict[str, Look]:
     return found
 
 
+def legend(axis: Any) -> None:
+    """Names above the picture, where there are any."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+
+
 def percent(figure: Figure | float | None, signed: bool = False) -> str:
     """A share in percent, or a difference of shares in points."""
     value = figure.value if isinstance(figure, Figure) else figure
@@ -50,10 +57,15 @@ def percent(figure: Figure | float | None, signed: bool = False) -> str:
 
 
 def percents(figure: Figure | None, signed: bool = False) -> str:
-    """Its interval."""
+    """Its interval; of a share, as far as shares go."""
     if figure is None or figure.interval is None:
         return "–"
-    return ends([None if end is None else 100 * end for end in figure.interval], 1, signed)
+    low, high = figure.interval
+    if low is None or high is None:
+        return "–"
+    if not signed:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return ends((100 * low, 100 * high), 1, signed)
 
 
 def both(figure: Figure | None, signed: bool = False) -> str:

@@ -9,9 +9,10 @@ from forge.reports.drawing import GREY, SERIES, drawn
 from forge.reports.page import folded, heading, paragraph, table
 from forge.reports.words import decimal
 from forge.workbench.findings import Curve, Figure, Findings, Probing
-from forge.workbench.page.models import Look, both, looks, percent, percents
+from forge.workbench.page.models import Look, both, legend, looks, percent, percents
 
 SIZE = 4.5, 3.4
+LEAST_SPLITS = 3  # of bands: Student's t with one degree of freedom reaches over the whole picture
 _WORDS = SERIES[4]
 _NOTE = (
     "A linear classifier is trained to read a label from the frozen features of one layer. It shows what can be "
@@ -31,14 +32,14 @@ def section(findings: Findings) -> list[str]:
 
 
 def _probing(told: Probing, models: Mapping[str, Look]) -> list[str]:
-    task = "" if told.of_task else " It is not what the task asks for."
     train, validation, test = told.parts
     rows = (
         f"{told.splits} splits of {told.rows:,} rows: {train:,} to train, {validation:,} to choose, {test:,} to test."
     )
+    few = " Two splits say too little for bands." if told.splits < LEAST_SPLITS else ""
     shown = [
         heading(f"{told.label[:1].upper()}{told.label[1:]}, {told.stack}", 3),
-        paragraph(f"{told.about}{task} {rows}", "note"),
+        paragraph(f"{told.about} {rows}{few}", "note"),
         f"<div class=figures>{curve(f'{told.stack} {told.label}', told, models)}{_levels(told, models)}</div>",
     ]
     if told.differences:
@@ -51,31 +52,31 @@ def curve(name: str, told: Probing, models: Mapping[str, Look]) -> str:
 
     def draw(axis: Any) -> None:
         for one in told.curves:
-            _line(axis, one, models[one.model])
+            _line(axis, one, models[one.model], told.splits >= LEAST_SPLITS)
         if told.bag_of_words and told.bag_of_words.value is not None:
             axis.axhline(
                 100 * told.bag_of_words.value, color=_WORDS, linestyle="-.", linewidth=1.5, label="words alone"
             )
-            if (reach := _reach(told.bag_of_words)) is not None:
+            if (reach := _reach(told.bag_of_words)) is not None and told.splits >= LEAST_SPLITS:
                 axis.axhspan(*reach, color=_WORDS, alpha=0.12, linewidth=0)
         axis.axhline(100 * told.majority, color=GREY, linestyle=":", linewidth=1.2, label="largest class")
         axis.set(xlabel="depth (0: embeddings, 1: last layer)", ylabel="accuracy, %", xlim=(-0.03, 1.03))
         low, high = axis.get_ylim()
         axis.set_ylim(max(low, 0), min(high, 101))
         axis.grid(axis="y", alpha=0.3)
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+        legend(axis)
 
     return drawn(name, SIZE, draw, f"Accuracy of probes for {told.label} by layer of the {told.stack}", themed=True)
 
 
-def _line(axis: Any, one: Curve, look: Look) -> None:
+def _line(axis: Any, one: Curve, look: Look, band: bool) -> None:
     known = [(at, point.accuracy) for at, point in enumerate(one.layers) if point.accuracy.value is not None]
     if not known:
         return
     depths = [at / max(1, len(one.layers) - 1) for at, _ in known]
     axis.plot(depths, [100 * (figure.value or 0.0) for _, figure in known], markersize=5, **look.style)
     reaches = [_reach(figure) for _, figure in known]
-    if all(reach is not None for reach in reaches):
+    if band and all(reach is not None for reach in reaches):
         low, high = zip(*(reach for reach in reaches if reach), strict=True)
         axis.fill_between(depths, low, high, color=look.colour, alpha=0.12, linewidth=0)
 

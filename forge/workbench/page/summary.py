@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from forge.reports.page import folded, heading, paragraph, table, text
-from forge.reports.words import decimal, probability
+from forge.reports.words import MINUS, decimal, probability
 from forge.workbench.findings import ClassDisagreement, Compared, Findings, TextDisagreement
 from forge.workbench.page.models import both, percent
 
@@ -16,15 +17,28 @@ _NAMES = {"bleu": "BLEU", "chrf": "chrF++", "cer": "CER", "wer": "WER", "ter": "
 
 def head(findings: Findings, first: Sequence[str] = ()) -> list[str]:
     """The verdict, `first` before all else, what it is about, and what has to be known."""
-    said, rows = [*first, *(one.sentence for one in findings.verdicts)], findings.rows
-    shown = [heading(findings.title, 1), *(paragraph(words, "verdict") for words in said[:SAID_FIRST])]
-    if said[SAID_FIRST:]:
-        shown.append(f"<ul>{''.join(f'<li>{text(words)}</li>' for words in said[SAID_FIRST:])}</ul>")
+    top, rows = [*first, *headline(findings)][:SAID_FIRST], findings.rows
+    rest = [one.sentence for one in findings.verdicts if one.sentence not in top]
+    shown = [heading(findings.title, 1), *(paragraph(_typeset(words), "verdict") for words in top)]
+    if rest:
+        shown.append(f"<ul>{''.join(f'<li>{text(_typeset(words))}</li>' for words in rest)}</ul>")
     share = f"{rows.used:,} of {rows.of:,} examples of {rows.split}"
     about = f"On {share}, which no model was trained on. Intervals, also those in brackets, are 95 %."
     if findings.quick:
         about += " A quick look: fewer splits, no control labels. Figures for others take the whole run."
     return [*shown, paragraph(about, "note"), *(paragraph(note.text, "note") for note in findings.notes)]
+
+
+def headline(findings: Findings) -> list[str]:
+    """The first sentence on each question, so that two sentences answer two."""
+    found: dict[str, str] = {}
+    for one in findings.verdicts:
+        found.setdefault(one.about, one.sentence)
+    return list(found.values())
+
+
+def _typeset(words: str) -> str:
+    return re.sub(r"(?<=[ (])-(?=\d)", MINUS, words)
 
 
 def quality(findings: Findings) -> list[str]:
@@ -87,8 +101,8 @@ def _texts(findings: Findings) -> str:
     first = findings.disagreement.texts[0]
     own = list(dict.fromkeys(name for one in findings.subjects for name in one.figures))
     against = list(first.figures)
-    header = ["model", *map(figure_name, own), "same tokens, %", "on reference's text, %", "same texts, %",
-              *(f"{figure_name(name)} against it" for name in against), "length", "repetition, %"]  # fmt: skip
+    header = ["model", *map(figure_name, own), "same tokens, %", "on reference's text, %", "same texts, %"]
+    header += [*(f"{figure_name(name)} against it" for name in against), "length against it", "repetition, %"]
     rows: list[list[str]] = []
     for one in findings.subjects:
         figures = [figure(name, one.figures.get(name)) for name in own]
