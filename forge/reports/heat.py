@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from forge.reports.page import text
 
 STEPS = 20
-_INVERSE = 0.55  # from here on the ink is that of the background
+_INKS = (0.5, "var(--mid)"), (0.7, "#000"), (0.75, "var(--deep)")
+"""From which shade on which ink: each has a contrast of 4.5 at least, on light paper and on dark."""
+
+
+def _ink(depth: float) -> str:
+    return "".join(f";color:{ink}" for least, ink in _INKS if depth >= least)
+
 
 STYLE = (
-    ":root{--heat:0,69,120;--inverse:#fff}"
+    ":root{--heat:0,69,120;--mid:#000;--deep:#fff}"
     ".heat td,.heat th{text-align:center}.heat td{padding:.3rem .4rem;border:1px solid transparent;"
     "background-clip:padding-box;print-color-adjust:exact;-webkit-print-color-adjust:exact}"
     ".heat th{font-weight:400;padding:.25rem .35rem;border:0}.heat th[scope=row]{text-align:right;white-space:nowrap}"
     ".heat td:first-child,.heat th:first-child{padding-left:.35rem}"
     ".heat td:focus{outline:3px solid #e69f00;outline-offset:-1px}.heat .mark{text-decoration:underline}"
-    + "".join(
-        f".h{at}{{background:rgba(var(--heat),{at / STEPS:g}){';color:var(--inverse)' * (at / STEPS >= _INVERSE)}}}"
-        for at in range(STEPS + 1)
-    )
-    + "@media(prefers-color-scheme:dark){:root{--heat:86,180,233;--inverse:#111}"
+    + "".join(f".h{at}{{background:rgba(var(--heat),{at / STEPS:g}){_ink(at / STEPS)}}}" for at in range(STEPS + 1))
+    + "@media(prefers-color-scheme:dark){:root{--heat:86,180,233;--mid:#fff;--deep:#000}"
     ".heat td,.heat th{border-color:transparent}}"
 )
 

@@ -10,7 +10,7 @@ from forge.reports.heat import Cell, heat, scale
 from forge.reports.page import folded, heading, paragraph, table, text
 from forge.reports.words import MINUS, decimal, ends, probability
 from forge.workbench.findings import Alignment, Findings, Grid, Nearer
-from forge.workbench.page.models import Look, legend, looks
+from forge.workbench.page.models import Look, legend, looks, short
 
 SIZE = 4.5, 3.1
 MEASURES = (("cka", "CKA"), ("standardised", "CKA, every feature on one scale"), ("procrustes", "Procrustes"))
@@ -136,7 +136,9 @@ def curves(name: str, found: Sequence[Alignment], models: Mapping[str, Look]) ->
         if highest:
             axis.axhline(max(highest), color=GREY, linestyle=":", linewidth=1.2)
         axis.set(
-            xlabel="depth (1: last layer)", ylabel=f"CKA with {models[found[0].reference].name}", xlim=(-0.02, 1.02)
+            xlabel="depth (1: last layer)",
+            ylabel=f"CKA with {short(models[found[0].reference].name)}",
+            xlim=(-0.02, 1.02),
         )
         axis.set_ylim(min(0.0, axis.get_ylim()[0]), max(1.0, axis.get_ylim()[1]))
         axis.grid(axis="y", alpha=0.3)

@@ -10,7 +10,7 @@ from forge.reports.heat import Cell, heat
 from forge.reports.page import folded, heading, paragraph, table, text
 from forge.reports.words import probability
 from forge.workbench.findings import ClassDisagreement, Findings, ModelCalibration, SliceRow, TextDisagreement
-from forge.workbench.page.models import Look, both, legend, looks, percent, percents
+from forge.workbench.page.models import Look, both, legend, looks, percent, percents, short
 
 SIZE = 4.5, 3.2
 FOUND = 0.05
@@ -200,18 +200,13 @@ def forest(name: str, one: ClassDisagreement | TextDisagreement, models: Mapping
             axis.plot(
                 100 * row.agreement.value, at, "D", color=colour, markersize=5.5, fillstyle="full" if found else "none"
             )
-        axis.set_yticks(range(len(rows)), [_label(row) for row in rows])
-        axis.set(xlabel=f"agreement with {reference}, %", ylim=(-0.6, len(rows) - 0.4))
+        axis.set_yticks(range(len(rows)), [short(f"{row.axis}: {row.kind}", 34) for row in rows])
+        axis.set(xlabel=f"agreement with {short(reference)}, %", ylim=(-0.6, len(rows) - 0.4))
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.3)
 
     size = SIZE[0], 0.9 + 0.27 * len(rows)
     return drawn(name, size, draw, f"Agreement of {models[one.other].name} with {reference} by kind", themed=True)
-
-
-def _label(row: SliceRow, most: int = 34) -> str:
-    told = f"{row.axis}: {row.kind}"
-    return told if len(told) <= most else f"{told[: most - 1]}…"
 
 
 def _kinds(rows: Sequence[SliceRow]) -> str:

@@ -25,7 +25,7 @@ class Look:
     @property
     def style(self) -> dict[str, str]:
         """For `plot`."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": self.line, "label": self.name}
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.line, "label": short(self.name)}
 
 
 def looks(findings: Findings) -> dict[str, Look]:
@@ -42,6 +42,11 @@ def looks(findings: Findings) -> dict[str, Look]:
             case "student":
                 found[one.key] = Look(one.name, *next(students))
     return found
+
+
+def short(name: str, most: int = 26) -> str:
+    """A name as far as a picture has room for it; tables have it whole."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def legend(axis: Any) -> None:

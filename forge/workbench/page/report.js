@@ -1,7 +1,7 @@
 "use strict";
 // Maps: one cell can be reached with Tab, arrows go on from there; what a cell says is written above its map.
 for (const map of document.querySelectorAll("table.heat")) {
-  const box = map.closest("fieldset, figure"), readout = box && box.querySelector(".readout");
+  const readout = map.closest("fieldset")?.querySelector(".readout");
   const rows = [...map.rows].map((row) => [...row.cells].filter((cell) => cell.title)).filter((row) => row.length);
   rows.forEach((row, y) => row.forEach((cell, x) => {
     const told = cell.title;
@@ -34,7 +34,7 @@ if (source) {
   const wordOf = (column, value) => (column.values ? column.values[value] ?? "" : textOf(value));
   let shown = PAGE;
 
-  const field = (name, control) => { const label = make("label", name); label.append(control); form.append(label); };
+  const field = (name, control) => { const label = make("label", name); control.ariaLabel = name; label.append(control); form.append(label); };
   columns.forEach((column, at) => {
     if (column.kind !== "choice") return;
     const select = make("select", "", { name: `c${at}` });
