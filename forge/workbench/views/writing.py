@@ -113,11 +113,7 @@ class WritingView:
         made = {key: one.made for key, one in watched.items() if isinstance(one.made, Writing)}
         if reference is None or reference not in made:
             return Disagreement()
-        compared = (
-            texts_compared(reference, pair, made, seed)
-            for pair in pairs
-            if set(pair) <= set(made)
-        )
+        compared = (texts_compared(reference, pair, made, seed) for pair in pairs if set(pair) <= set(made))
         return Disagreement(
             texts=tuple(
                 texts_part((reference, key), (made[reference], one), self.kind, self.language(shown), axes, seed)
