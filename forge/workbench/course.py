@@ -36,15 +36,21 @@ def look(asked: Asked, say: Say) -> tuple[Findings, Path]:
             f"{'give --rows more' if most < LEAST_ROWS <= shown.of else 'take a run with a larger test split'}"
         )
     store = Store(_folder(asked, opened))
+    for source in opened.sources:
+        view.check(source, shown)
     store.begin()
     _take_threads(opened)
     found = Look(opened, view, shown, Effort.of(asked.quick, SEED), say)
     for about, text in opened.notes:
         found.note(about, text)
     _note_rows(found, asked)
-    _watch(found, asked.quick, store)
-    findings, examples = compare(found, asked.quick)
-    store.write(findings, examples)
+    try:
+        _watch(found, asked.quick, store)
+        findings, examples = compare(found, asked.quick)
+        store.write(findings, examples)
+    except BaseException:
+        store.abandon()
+        raise
     return findings, store.folder
 
 
