@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
+
 from forge.core.errors import UserError
 from forge.core.hashing import digest
+from forge.workbench.asked import Asked
 from forge.workbench.findings import Findings
 from forge.workbench.looking import SEED, Look, Say
-from forge.workbench.opening import Asked, Opened, open_runs
+from forge.workbench.opening import Opened, open_runs
 from forge.workbench.probed import Effort
 from forge.workbench.sections import compare
 from forge.workbench.store import Store
@@ -33,14 +36,21 @@ def look(asked: Asked, say: Say) -> tuple[Findings, Path]:
             f"{'give --rows more' if most < LEAST_ROWS <= shown.of else 'take a run with a larger test split'}"
         )
     store = Store(_folder(asked, opened))
+    for source in opened.sources:
+        view.check(source, shown)
     store.begin()
+    _take_threads(opened)
     found = Look(opened, view, shown, Effort.of(asked.quick, SEED), say)
     for about, text in opened.notes:
         found.note(about, text)
     _note_rows(found, asked)
-    _watch(found, asked.quick, store)
-    findings, examples = compare(found, asked.quick)
-    store.write(findings, examples)
+    try:
+        _watch(found, asked.quick, store)
+        findings, examples = compare(found, asked.quick)
+        store.write(findings, examples)
+    except BaseException:
+        store.abandon()
+        raise
     return findings, store.folder
 
 
@@ -51,6 +61,12 @@ def _folder(asked: Asked, opened: Opened) -> Path:
     if len(asked.runs) == 1:
         return beside
     return beside / f"compare-{digest([str(Path(run).resolve()) for run in asked.runs], 8)}"
+
+
+def _take_threads(opened: Opened) -> None:
+    """As many as the run was trained with: a tiny model on more of them only waits for itself."""
+    if threads := opened.sources[-1].settings.train.threads:
+        torch.set_num_threads(threads)
 
 
 def _note_rows(found: Look, asked: Asked) -> None:

@@ -17,23 +17,12 @@ from forge.inference.splits import own_splits, task_of
 from forge.preflight import wanted_teacher
 from forge.runs.run_dir import METADATA, RunDirectory, open_existing
 from forge.tasks.sources import Table
+from forge.workbench.asked import Asked
 from forge.workbench.findings import Role, TaskName
 from forge.workbench.views.base import Source
 
 CHANGED = "what a model learned is looked at on the rows that it was measured on; put them back"
 DIFFER = "models are compared on the same rows"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the command line says."""
-
-    runs: Sequence[str]  # one, or those to compare
-    teacher: str | None = None
-    baseline: str | None = None
-    rows: int | None = None
-    quick: bool = False
-    out: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from threadpoolctl import threadpool_limits
+
 from forge.core.version import VERSION
 from forge.workbench.aligned import Alignments
 from forge.workbench.features import Layers
@@ -37,7 +39,8 @@ def compare(found: Look, quick: bool) -> tuple[Findings, list[Example]]:
     alignment, nearer = _alignment(found)
     found.say(f"similarity of layers, {time.monotonic() - began:.1f} s")
     began = time.monotonic()
-    probing = _probing(found)
+    with threadpool_limits(1):  # matrices of probes are small: threads would spend their time waiting for each other
+        probing = _probing(found)
     found.say(f"probes, {time.monotonic() - began:.1f} s")
     opened, shown, reference = found.opened, found.shown, found.opened.reference
     known = found.watched[reference].made if reference else None

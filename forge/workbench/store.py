@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ class Store:
             for name in (FILE, EXAMPLES, PREDICTIONS, f"{PREDICTIONS}.spec", REPORT):
                 (self.folder / name).unlink(missing_ok=True)
             shutil.rmtree(self.folder / REPRESENTATIONS, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Take away what a look that failed has written."""
+        shutil.rmtree(self.folder / REPRESENTATIONS, ignore_errors=True)
+        with suppress(OSError):  # others' files are in it
+            self.folder.rmdir()
 
     def representations(self, key: str) -> Path:
         """Where those of a model go."""

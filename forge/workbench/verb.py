@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 
 from forge.core.errors import UserError
+from forge.workbench.asked import Asked
 from forge.workbench.findings import Findings
-from forge.workbench.opening import Asked
 
 
 def workbench(options: argparse.Namespace) -> str:
     """Look at the runs, write what was found, and say where. Raises UserError."""
     asked = asked_of(options)
     from forge.workbench.course import look
+    from forge.workbench.report import write_report
     from forge.workbench.store import REPORT
 
     findings, folder = look(asked, _say)
-    from forge.workbench.report import write_report
 
     write_report(findings, folder / REPORT)
     return told(findings) + f"\n{folder / 'findings.json'}\n{folder / REPORT}"
@@ -51,8 +52,7 @@ def told(findings: Findings) -> str:
     return "\n".join(lines)
 
 
-def _figures(figures: object) -> str:
-    assert hasattr(figures, "items")
+def _figures(figures: Mapping[str, float | None]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
 
 

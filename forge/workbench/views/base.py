@@ -128,6 +128,10 @@ class View(Protocol):
         """Rows of a split that the run was not trained on. Raises UserError."""
         ...
 
+    def check(self, source: Source, shown: Shown) -> None:
+        """Raises UserError for a model that answers something else, as far as that is known without its weights."""
+        ...
+
     def load(self, source: Source, shown: Shown) -> Loaded:
         """Raises UserError for a model that does not do this task."""
         ...

@@ -77,28 +77,20 @@ class ClassificationView:
             gold_N=gold_N,
         )
 
+    def check(self, source: Source, shown: Shown) -> None:
+        """It tells the same labels apart."""
+        _own_labels(source, shown)
+
     def load(self, source: Source, shown: Shown) -> Loaded:
         """With its labels matched to the student's by name."""
-        asset, wanted, labels = source.asset, source.wanted, list(shown.labels)
-        config = peek(asset, wanted, source.path)
-        if source.of_run:
-            own = list(source.facts["labels"])
-            if sorted(own) != sorted(labels):
-                raise UserError(
-                    f"{source.path}  tells {', '.join(own)} apart, the student {', '.join(labels)}; only models of the "
-                    "same labels are compared"
-                )
-        else:
-            told = wanted.model_copy(update={"labels": source.settings.teacher.labels})
-            names, has_head = trained_labels(config, told, "teacher")
-            own = plan_teacher_labels(labels, names, has_head, source.path, bool(told.labels))
+        asset, wanted, own = source.asset, source.wanted, _own_labels(source, shown)
         tokenizer = load_tokenizer(asset, wanted, [], source.path)
         model = load_classifier(asset, wanted, LabelPlan(own, keep_head=True), tokenizer, 0, source.path)
         accelerator = Accelerator()
         model.to(accelerator.device).eval()
         longest = longest_input(model.config) or source.settings.data.max_length
-        task = ClassificationTask(labels, tokenizer, min(source.settings.data.max_length, longest))
-        return Loaded(source, task, model, accelerator, tokenizer, order_in(labels, own))
+        task = ClassificationTask(shown.labels, tokenizer, min(source.settings.data.max_length, longest))
+        return Loaded(source, task, model, accelerator, tokenizer, order_in(shown.labels, own))
 
     def watch(
         self,
@@ -210,6 +202,21 @@ class ClassificationView:
         assert isinstance(other, Choices)
         found: list[float | None] = jensen_shannon_bits(reference.probabilities_NC, other.probabilities_NC).tolist()
         return found
+
+
+def _own_labels(source: Source, shown: Shown) -> list[str]:
+    """The labels of the data in the order of the model's outputs."""
+    if source.of_run:
+        own = list(source.facts["labels"])
+        if sorted(own) != sorted(shown.labels):
+            raise UserError(
+                f"{source.path}  tells {', '.join(own)} apart, the student {', '.join(shown.labels)}; only models of "
+                "the same labels are compared"
+            )
+        return own
+    told = source.wanted.model_copy(update={"labels": source.settings.teacher.labels})
+    names, has_head = trained_labels(peek(source.asset, told, source.path), told, "teacher")
+    return plan_teacher_labels(shown.labels, names, has_head, source.path, bool(told.labels))
 
 
 def _trained_on(metadata: Mapping[str, object], columns: Columns) -> set[tuple[str, ...]]:

@@ -61,6 +61,9 @@ class OcrView(WritingView):
             fingerprint=table.fingerprint,
         )
 
+    def check(self, source: Source, shown: Shown) -> None:
+        """Any two readers of the same pages can be compared."""
+
     def load(self, source: Source, shown: Shown) -> Loaded:  # noqa: ARG002
         """Of whatever family."""
         reading = reading_of(source.settings, source.asset, source.wanted, source.facts)

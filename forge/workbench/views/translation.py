@@ -74,14 +74,18 @@ class TranslationView(WritingView):
             language=language,
         )
 
-    def load(self, source: Source, shown: Shown) -> Loaded:
-        """Told its languages; those of another run must be the same."""
+    def check(self, source: Source, shown: Shown) -> None:
+        """It translates to the same language."""
+        its = source.facts["languages"][1]
+        if shown.language and its and primary_tag(its) != primary_tag(shown.language):
+            raise UserError(f"{source.path}  translates to {its}, the student to {shown.language}")
+
+    def load(self, source: Source, shown: Shown) -> Loaded:  # noqa: ARG002
+        """Told its languages."""
         asset, wanted = source.asset, source.wanted
         tokenizer = load_tokenizer(asset, wanted, [], source.path)
         model = load_seq2seq(asset, wanted, tokenizer, 0, source.path)
         languages = source.facts["languages"]
-        if shown.language and languages[1] and primary_tag(languages[1]) != primary_tag(shown.language):
-            raise UserError(f"{source.path}  translates to {languages[1]}, the student to {shown.language}")
         told = direction(peek(asset, wanted, source.path), tokenizer, *languages)
         set_languages(tokenizer, told)
         accelerator = Accelerator()
