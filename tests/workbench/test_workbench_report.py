@@ -357,6 +357,17 @@ def test_looks_at_several_tasks_are_refused(classified, written):
         render_comparison([classified])
 
 
+def test_one_look_at_several_students_says_who_differs():
+    found = toy.classified(keys=("teacher", "student", "student_2", "baseline"), rows=120)
+    told = render(found)
+    assert told.index("Who differs") < told.index("How alike they are inside")
+    assert "40_far − 20_kd" in told
+    assert "students" in [column["name"] for column in json.loads(_Page(told).data)["columns"]]
+    without_teacher = toy.classified(keys=("student", "student_2"), rows=120)
+    assert without_teacher.reference == "student"
+    assert "40_far (reference)" in render(without_teacher)
+
+
 def test_writers_are_compared_too(written):
     told = render_comparison([written, toy.written(who="student_2")])
     survival = re.search(r'<svg [^>]*aria-label="Share of texts still.*?</svg>', told, re.DOTALL)[0]

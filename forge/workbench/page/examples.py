@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from forge.reports.page import data, heading, paragraph
 from forge.workbench.findings import AttentionMap, Example, Findings
+from forge.workbench.page.merging import students_agree
 from forge.workbench.page.models import Look, looks
 
 _WORD = re.compile(r"\s*\S+")
@@ -105,6 +106,8 @@ def _columns(findings: Findings, room: int) -> list[Column]:
         columns.append(Column(f"{models[key].name}, how sure", "number", hidden=True))
     apart = Column("apart", "number", digits=3)
     outcome = Column("who is right", "choice", hidden=True) if of_classes and reference and len(keys) > 1 else None
+    several = sum(key.startswith("student") for key in keys) > 1
+    students = Column("students", "choice", hidden=True) if several else None
     kinds = {axis: Column(axis, "choice", hidden=True) for axis in dict.fromkeys(_axes(findings.examples))}
     maps = Column("attention", "maps", hidden=True) if any(one.attention for one in findings.examples) else None
     for one in findings.examples:
@@ -120,12 +123,14 @@ def _columns(findings: Findings, room: int) -> list[Column]:
         apart.add(_rounded(one.apart))
         if outcome and reference:
             outcome.add(_outcome(one, reference, next(key for key in keys if key != reference), models))
+        if students:
+            students.add("say the same" if students_agree(one) else "differ")
         tags = dict(tag.split(": ", 1) for tag in one.tags if ": " in tag)
         for axis, column in kinds.items():
             column.add(tags.get(axis, _NONE))
         if maps:
             maps.add([_map(attention, models) for attention in one.attention] or None)
-    columns += [apart, *([outcome] if outcome else []), *kinds.values(), *([maps] if maps else [])]
+    columns += [apart, *(one for one in (outcome, students) if one), *kinds.values(), *([maps] if maps else [])]
     return [_sorted(column) for column in columns]
 
 
