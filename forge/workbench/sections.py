@@ -9,11 +9,14 @@ from threadpoolctl import threadpool_limits
 
 from forge.core.version import VERSION
 from forge.workbench.aligned import Alignments
+from forge.workbench.attending import MOST_EXAMPLES as MAPPED
+from forge.workbench.attending import attention_maps
 from forge.workbench.features import Layers
 from forge.workbench.findings import (
     MOST_EXAMPLES,
     SCHEMA,
     Alignment,
+    AttentionMap,
     Disagreement,
     Example,
     Findings,
@@ -35,18 +38,20 @@ ROWS_OF_CKA = 2_000  # Gram matrices of more cost too much memory
 
 def compare(found: Look, quick: bool) -> tuple[Findings, list[Example]]:
     """Everything that is said of what was seen, and all examples."""
+    threads = found.opened.sources[-1].settings.train.threads  # of a tiny model more would wait for each other
     began = time.monotonic()
-    alignment, nearer = _alignment(found)
+    with threadpool_limits(threads):
+        alignment, nearer = _alignment(found)
     found.say(f"similarity of layers, {time.monotonic() - began:.1f} s")
     began = time.monotonic()
-    with threadpool_limits(1):  # matrices of probes are small: threads would spend their time waiting for each other
+    with threadpool_limits(1):  # matrices of probes are small
         probing = _probing(found)
     found.say(f"probes, {time.monotonic() - began:.1f} s")
     opened, shown, reference = found.opened, found.shown, found.opened.reference
     known = found.watched[reference].made if reference else None
     axes = found.view.axes(shown, known)
     parted = _parted(found, axes)
-    examples = _examples(found, axes)
+    examples = _examples(found, axes, quick)
     findings = Findings(
         schema=SCHEMA,
         forge=VERSION,
@@ -142,7 +147,7 @@ def _parted(found: Look, axes: Sequence[Axis]) -> Disagreement:
     return made
 
 
-def _examples(found: Look, axes: Sequence[Axis]) -> list[Example]:
+def _examples(found: Look, axes: Sequence[Axis], quick: bool) -> list[Example]:
     """All rows, those where the reference and the first other model are furthest apart first."""
     shown, view = found.shown, found.view
     said = {key: view.said(seen.made, shown) for key, seen in found.watched.items() if seen.made is not None}
@@ -153,7 +158,8 @@ def _examples(found: Look, axes: Sequence[Axis]) -> list[Example]:
         first, second = (found.watched[key].made for key in (reference, others[0]))
         if first is not None and second is not None:
             apart = view.apart(first, second)
-    tags = tags_of(axes, len(shown.ids))
+    tags, order = tags_of(axes, len(shown.ids)), ordered(apart)
+    attention = {} if quick or not said else _attention(found, [key for key in (reference, *others[:1]) if key], order)
     return [
         Example(
             id=shown.ids[row],
@@ -163,9 +169,27 @@ def _examples(found: Look, axes: Sequence[Axis]) -> list[Example]:
             confidence={key: sure[row] for key, (_, sure) in said.items() if sure},
             apart=apart[row],
             tags=tags[row],
+            attention=tuple(attention.get(row, ())),
         )
-        for row in ordered(apart)
+        for row in order
     ]
+
+
+def _attention(found: Look, keys: Sequence[str], order: Sequence[int]) -> dict[int, list[AttentionMap]]:
+    """Where these models look, of the first examples; models are loaded once more for it."""
+    made: dict[int, list[AttentionMap]] = {}
+    if found.opened.task == "ocr":
+        found.note("examples", "Where a reader looks on a page is not drawn.")
+        return made
+    for source in found.opened.sources:
+        if source.key in keys:
+            loaded = found.view.load(source, found.shown)
+            maps = attention_maps(loaded, found.view.encode(loaded, found.shown), order[:MAPPED])
+            if not maps:
+                found.note("examples", f"{source.name} does not give its attention weights.")
+            for row, one in maps.items():
+                made.setdefault(row, []).append(one)
+    return made
 
 
 def _subjects(found: Look) -> list[Subject]:

@@ -85,6 +85,26 @@ def test_a_student_beside_its_teacher_and_a_baseline(seen: Findings) -> None:
     assert seen.notes == ()
 
 
+def test_where_models_look_is_what_eager_attention_gives(seen: Findings, classifiers: dict[str, Path]) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from forge.runs.run_dir import open_existing
+
+    assert [len(one.attention) for one in seen.examples[:21]] == [2] * 20 + [0]
+    folder = open_existing(classifiers["student"]).checkpoint("best")
+    model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for one in seen.examples[:3]:
+        shown = next(told for told in one.attention if told.model == "student")
+        batch = tokenizer(one.inputs["text"], one.inputs["text_pair"], return_tensors="pt")
+        batch.pop("token_type_ids", None)
+        with torch.no_grad():
+            expected = model(**batch, output_attentions=True).attentions[-1][0].mean(0)
+        assert shown.tokens == tuple(tokenizer.convert_ids_to_tokens(batch["input_ids"][0]))
+        assert np.abs(np.array(shown.weights) / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6
+        assert np.array(shown.weights).sum(1) == pytest.approx(255, abs=len(shown.tokens) / 2)
+
+
 def test_the_questions_have_an_answer_that_its_figure_carries(seen: Findings) -> None:
     first = next(one for one in seen.verdicts if one.about == "alignment" and one.than == "baseline")
     (nearer,) = (one for one in seen.nearer if one.than == "baseline")
@@ -276,7 +296,7 @@ def test_page_readers(readers: dict[str, Path], tmp_path: Path) -> None:
     assert [one.other for one in found.disagreement.texts] == ["student"]
     assert set(found.disagreement.texts[0].figures) == {"cer", "wer"}
     assert any("block types" in note.text for note in found.notes)  # all pages are of one kind, which is said
-    assert {note.about for note in found.notes} <= {"probing", "rows"}
+    assert {note.about for note in found.notes} <= {"probing", "rows", "examples"}
     assert read_findings(folder / "findings.json") == found
     write_report(found, tmp_path / "report.html")
 

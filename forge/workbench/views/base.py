@@ -136,6 +136,10 @@ class View(Protocol):
         """Raises UserError for a model that does not do this task."""
         ...
 
+    def encode(self, loaded: Loaded, shown: Shown) -> Dataset:
+        """The rows as the model takes them."""
+        ...
+
     def watch(self, loaded: Loaded, shown: Shown, folder: Path, reference: Made | None, quick: bool) -> Watched:
         """Run a model over the rows; `reference` is what the reference made of them, where there is one."""
         ...

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
+from datasets import Dataset
 
 from forge.config.schema import Columns
 from forge.core.errors import UserError
@@ -92,6 +93,12 @@ class ClassificationView:
         task = ClassificationTask(shown.labels, tokenizer, min(source.settings.data.max_length, longest))
         return Loaded(source, task, model, accelerator, tokenizer, order_in(shown.labels, own))
 
+    def encode(self, loaded: Loaded, shown: Shown) -> Dataset:
+        """Texts or pairs of texts."""
+        assert isinstance(loaded.task, ClassificationTask)
+        inputs = {name: [row[name] for row in shown.inputs] for name in shown.inputs[0]}
+        return loaded.task.encode_free(inputs["text"], inputs.get("text_pair"))
+
     def watch(
         self,
         loaded: Loaded,
@@ -101,12 +108,9 @@ class ClassificationView:
         quick: bool,  # noqa: ARG002
     ) -> Watched:
         """Probabilities and hidden states."""
-        task = loaded.task
-        assert isinstance(task, ClassificationTask)
         assert shown.gold_N is not None
-        inputs = {name: [row[name] for row in shown.inputs] for name in shown.inputs[0]}
-        data = task.encode_free(inputs["text"], inputs.get("text_pair"))
-        logits_NC = np.stack(infer(loaded.accelerator, task, loaded.model, data, AT_ONCE))
+        data = self.encode(loaded, shown)
+        logits_NC = np.stack(infer(loaded.accelerator, loaded.task, loaded.model, data, AT_ONCE))
         made = Choices(softmax(logits_NC if loaded.order is None else logits_NC[:, loaded.order]))
         return Watched(
             loaded.source.key,

@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from accelerate import Accelerator
+from datasets import Dataset
 
 from forge.building.ocr import reading_of
 from forge.building.page_splits import encode_pages
@@ -21,8 +21,8 @@ from forge.tasks.sources import Table
 from forge.workbench.probe_inputs import words_of
 from forge.workbench.probed import Labelled
 from forge.workbench.slices import Axis, named_axis, quantile_axis
-from forge.workbench.views.base import Loaded, Made, Shown, Source, Watched, chosen_rows, only, require_left
-from forge.workbench.views.writing import Look, WritingView
+from forge.workbench.views.base import Loaded, Made, Shown, Source, chosen_rows, only, require_left
+from forge.workbench.views.writing import WritingView
 
 LENGTHS = 4
 LEAST_SHARE = 0.05  # of the rows: kinds of page that are rarer are one kind, "other"
@@ -73,11 +73,11 @@ class OcrView(WritingView):
         tokenizer = form.tokenizer if isinstance(form, Sheet) else form.processor.tokenizer
         return Loaded(source, reading.task, reading.model, accelerator, tokenizer)
 
-    def watch(self, loaded: Loaded, shown: Shown, folder: Path, reference: Made | None, quick: bool) -> Watched:
-        """Hidden states and readings."""
+    def encode(self, loaded: Loaded, shown: Shown) -> Dataset:
+        """Pages with their Markdown."""
         assert isinstance(loaded.task, OcrTask)
-        data = encode_pages(loaded.task, shown.table, None)
-        return self.watch_data(Look(loaded, shown, data, folder, quick), reference)
+        data: Dataset = encode_pages(loaded.task, shown.table, None)
+        return data
 
     def axes(self, shown: Shown, reference: Made | None) -> list[Axis]:
         """Length and kinds of block."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from accelerate import Accelerator
+from datasets import Dataset
 
 from forge.building.translation import encode_table, translation_task
 from forge.config.schema.parallel import primary_tag
@@ -30,7 +30,6 @@ from forge.workbench.views.base import (
     Shown,
     Source,
     TokenRows,
-    Watched,
     chosen_rows,
     observe,
     only,
@@ -93,11 +92,11 @@ class TranslationView(WritingView):
         task = translation_task(source.settings, model, tokenizer, told, languages[1])
         return Loaded(source, task, model, accelerator, tokenizer)
 
-    def watch(self, loaded: Loaded, shown: Shown, folder: Path, reference: Made | None, quick: bool) -> Watched:
-        """Hidden states and translations."""
-        task: Any = loaded.task
-        data = encode_table(task, shown.table, None, texts=True)
-        return self.watch_data(Look(loaded, shown, data, folder, quick), reference)
+    def encode(self, loaded: Loaded, shown: Shown) -> Dataset:
+        """Pairs of texts."""
+        assert isinstance(loaded.task, TranslationTask)
+        data: Dataset = encode_table(loaded.task, shown.table, None, texts=True)
+        return data
 
     def axes(self, shown: Shown, reference: Made | None) -> list[Axis]:
         """Length, and negation of the source."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,14 +53,18 @@ class Look:
 
 
 @dataclass(frozen=True)
-class WritingView:
+class WritingView(ABC):
     """What translation and OCR have in common."""
 
     kind: Literal["translation", "ocr"]
 
-    def watch_data(self, look: Look, reference: Made | None) -> Watched:
+    @abstractmethod
+    def encode(self, loaded: Loaded, shown: Shown) -> Dataset:
+        """The rows as the model takes them."""
+
+    def watch(self, loaded: Loaded, shown: Shown, folder: Path, reference: Made | None, quick: bool) -> Watched:
         """Hidden states, texts and likeliest tokens; of random weights hidden states alone: their texts have no end."""
-        loaded, shown = look.loaded, look.shown
+        look = Look(loaded, shown, self.encode(loaded, shown), folder, quick)
         tokens = digest(tokenizer_mark(loaded.tokenizer))
         made, figures = None, {}
         if loaded.source.init != "random":
