@@ -29,36 +29,27 @@ def write_comparison(findings: Sequence[Findings], path: Path) -> None:
 
 def render(findings: Findings) -> str:
     """The page of one look."""
-    body = [
-        *summary.head(findings),
-        *summary.quality(findings),
-        *alignment.section(findings),
-        *probes.section(findings),
-        *disagreement.section(findings),
-    ]
-    return _with_examples(findings, body, "".join(paragraph(words) for words in summary.methods(findings)))
+    return _with_examples(findings, summary.methods(findings))
 
 
 def render_comparison(findings: Sequence[Findings]) -> str:
     """The page of several looks."""
-    told = merged(findings)
-    found = comparison.pairs(told)
-    said = comparison.sentence(told, found)
+    methods = [words for one in findings for words in [f"{one.title}:", *summary.methods(one)]]
+    return _with_examples(merged(findings), methods)
+
+
+def _with_examples(findings: Findings, methods: Sequence[str]) -> str:
+    """All sections, and as many examples as there is room for."""
+    pairs = comparison.pairs(findings)
     body = [
-        *summary.head(told, [said] if said else []),
-        *summary.quality(told),
-        *comparison.section(told, found),
-        *alignment.section(told),
-        *probes.section(told),
-        *disagreement.section(told),
+        *summary.head(findings, comparison.sentences(findings, pairs)),
+        *summary.quality(findings),
+        *comparison.section(findings, pairs),
+        *alignment.section(findings),
+        *probes.section(findings),
+        *disagreement.section(findings),
     ]
-    last = "".join(paragraph(words) for one in findings for words in [one.title, *summary.methods(one)])
-    return _with_examples(told, body, last)
-
-
-def _with_examples(findings: Findings, body: Sequence[str], methods: str) -> str:
-    """The page, with as many examples as there is room for."""
-    last = [heading("To look up", 2), folded("How these numbers were made", methods)]
+    last = [heading("To look up", 2), folded("How these numbers were made", "".join(map(paragraph, methods)))]
     bare = len(_page(findings.title, [*body, *last]).encode())
     shown = examples.section(findings, MOST_BYTES - _SPARE - bare)
     return _page(findings.title, [*body, *shown, *last])

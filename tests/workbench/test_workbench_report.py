@@ -209,6 +209,7 @@ def test_texts_are_cut_where_they_differ():
     assert parts("", "a") == [""]
     assert parts("a  b c", "") == ["", "a  b c"]
     assert "".join(parts("one\ntwo  three ", "one 2 three")) == "one\ntwo  three"
+    assert parts("B4zS (357).", "BAzS (3571.", by_character=True) == ["B", "4", "zS (357", ")", "."]
 
 
 def test_models_that_write_show_where_texts_part(written):
@@ -237,6 +238,13 @@ def test_pages_have_error_rates_in_percent():
     told = render(found)
     assert "CER, %" in told
     assert f"<td>{100 * value:.1f}</td>" in told
+
+
+def test_names_of_pages_are_not_told_twice():
+    found = toy.written("ocr", rows=60, words=20)
+    named = tuple(replace(one, inputs={"page": one.id}) for one in found.examples)
+    names = [column["name"] for column in json.loads(_Page(render(replace(found, examples=named))).data)["columns"]]
+    assert names[:2] == ["example", "truth"]
 
 
 def test_a_single_model_has_a_page(classified):
@@ -347,6 +355,17 @@ def test_looks_at_several_tasks_are_refused(classified, written):
         render_comparison([classified, written])
     with pytest.raises(UserError, match="two looks or more"):
         render_comparison([classified])
+
+
+def test_one_look_at_several_students_says_who_differs():
+    found = toy.classified(keys=("teacher", "student", "student_2", "baseline"), rows=120)
+    told = render(found)
+    assert told.index("Who differs") < told.index("How alike they are inside")
+    assert "40_far − 20_kd" in told
+    assert "students" in [column["name"] for column in json.loads(_Page(told).data)["columns"]]
+    without_teacher = toy.classified(keys=("student", "student_2"), rows=120)
+    assert without_teacher.reference == "student"
+    assert "40_far (reference)" in render(without_teacher)
 
 
 def test_writers_are_compared_too(written):

@@ -33,7 +33,7 @@ class Pair:
 def pairs(findings: Findings) -> list[Pair]:
     """All pairs of students, where the findings have every row; p corrected for all of them."""
     examples = findings.examples
-    if not findings.rows.labels or len(examples) < findings.rows.used:
+    if not findings.rows.labels or len(examples) < findings.rows.used or len(_students(findings)) < 2:
         return []
     from forge.tasks.metrics.significance import compare_correct  # imports torch, which one look does without
 
@@ -50,10 +50,12 @@ def pairs(findings: Findings) -> list[Pair]:
     ]
 
 
-def sentence(findings: Findings, found: Sequence[Pair]) -> str:
-    """Who differs, in a sentence."""
-    if not found:
-        return ""
+def sentences(findings: Findings, found: Sequence[Pair]) -> list[str]:
+    """Who differs, in a sentence; none where it is not known."""
+    return [_sentence(findings, found)] if found else []
+
+
+def _sentence(findings: Findings, found: Sequence[Pair]) -> str:
     clear = [pair for pair in found if pair.p_holm < FOUND]
     if not clear:
         names = listed([one.name for one in _students(findings)])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from forge.reports.page import data, heading, paragraph
 from forge.workbench.findings import AttentionMap, Example, Findings
+from forge.workbench.page.merging import students_agree
 from forge.workbench.page.models import Look, looks
 
 _WORD = re.compile(r"\s*\S+")
@@ -51,12 +52,13 @@ def section(findings: Findings, room: int) -> list[str]:
     """Filters, table and data, in at most `room` bytes; those furthest apart come first, so they are kept."""
     if not findings.examples:
         return []
-    columns = _columns(findings)
+    columns = _columns(findings, room)
     kept = _fitting(columns, room)
     total = len(findings.examples)
     note = "Furthest apart first. Choose, search, sort by a heading; the address keeps what you chose."
     if any(column.kind == "diff" for column in columns):
-        note += " Marked: words that the other text does not have, of models beside the reference."
+        what = "characters" if findings.rows.task == "ocr" else "words"
+        note += f" Marked: {what} that the reference's text has not, in the reference's those that the next has not."
     if kept < total or total < findings.rows.used:
         note += f" {kept:,} of {findings.rows.used:,} are here, all of them in examples.jsonl."
     value = {
@@ -87,12 +89,14 @@ def _fitting(columns: Sequence[Column], room: int) -> int:
     return len(columns[0].cells)
 
 
-def _columns(findings: Findings) -> list[Column]:
+def _columns(findings: Findings, room: int) -> list[Column]:
+    """Of as many examples as may have room: theirs are the first, and texts are laid beside each other at a price."""
     models, of_classes = looks(findings), bool(findings.rows.labels)
     first = findings.examples[0]
     keys = [one.key for one in findings.subjects if one.key in first.said]
     reference = findings.reference if findings.reference in keys else None
-    columns = [Column("example", "id"), *(Column(_INPUTS.get(name, name), "text") for name in first.inputs)]
+    inputs = [name for name in first.inputs if any(one.inputs[name] != one.id for one in findings.examples)]
+    columns = [Column("example", "id"), *(Column(_INPUTS.get(name, name), "text") for name in inputs)]
     columns.append(Column("truth", "choice" if of_classes else "text"))
     truth = len(columns) - 1 if of_classes else 0
     columns += [Column(models[key].name, "choice" if of_classes else "diff", truth=truth) for key in keys]
@@ -102,24 +106,31 @@ def _columns(findings: Findings) -> list[Column]:
         columns.append(Column(f"{models[key].name}, how sure", "number", hidden=True))
     apart = Column("apart", "number", digits=3)
     outcome = Column("who is right", "choice", hidden=True) if of_classes and reference and len(keys) > 1 else None
+    several = sum(key.startswith("student") for key in keys) > 1
+    students = Column("students", "choice", hidden=True) if several else None
     kinds = {axis: Column(axis, "choice", hidden=True) for axis in dict.fromkeys(_axes(findings.examples))}
     maps = Column("attention", "maps", hidden=True) if any(one.attention for one in findings.examples) else None
     for one in findings.examples:
+        room -= sum(map(len, (*(one.inputs[name] for name in inputs), one.gold, *one.said.values())))
+        if room < 0:
+            break
         said = [one.said.get(key, "") for key in keys]
-        cells: list[Any] = [one.id, *one.inputs.values(), one.gold]
-        cells += said if of_classes else _marked(one.said, keys, reference)
+        cells: list[Any] = [one.id, *(one.inputs[name] for name in inputs), one.gold]
+        cells += said if of_classes else _marked(one.said, keys, reference, findings.rows.task == "ocr")
         cells += [_rounded(one.confidence.get(key)) for key in keys if key in first.confidence]
         for column, value in zip(columns, cells, strict=True):
             column.add(value)
         apart.add(_rounded(one.apart))
         if outcome and reference:
             outcome.add(_outcome(one, reference, next(key for key in keys if key != reference), models))
+        if students:
+            students.add("say the same" if students_agree(one) else "differ")
         tags = dict(tag.split(": ", 1) for tag in one.tags if ": " in tag)
         for axis, column in kinds.items():
             column.add(tags.get(axis, _NONE))
         if maps:
             maps.add([_map(attention, models) for attention in one.attention] or None)
-    columns += [apart, *([outcome] if outcome else []), *kinds.values(), *([maps] if maps else [])]
+    columns += [apart, *(one for one in (outcome, students) if one), *kinds.values(), *([maps] if maps else [])]
     return [_sorted(column) for column in columns]
 
 
@@ -153,27 +164,32 @@ def _outcome(one: Example, reference: str, other: str, models: Mapping[str, Look
     return "both right" if all(right) else f"only {names[right.index(True)]}"
 
 
-def _marked(said: Mapping[str, str], keys: Sequence[str], reference: str | None) -> list[list[str]]:
+def _marked(said: Mapping[str, str], keys: Sequence[str], reference: str | None, by_character: bool) -> list[list[str]]:
     """Texts in parts: the same as the other's, different, the same, … The reference is laid beside the first other."""
     if reference is None or len(keys) < 2:
         return [[said.get(key, "")] for key in keys]
     first = next(key for key in keys if key != reference)
-    return [parts(said.get(key, ""), said.get(first if key == reference else reference, "")) for key in keys]
+    others = {key: said.get(first if key == reference else reference, "") for key in keys}
+    return [parts(said.get(key, ""), others[key], by_character) for key in keys]
 
 
-def parts(text: str, other: str) -> list[str]:
-    """The text cut where it begins and ceases to differ from the other, word by word; odd parts differ."""
+def parts(text: str, other: str, by_character: bool = False) -> list[str]:
+    """The text cut where it begins and ceases to differ from the other, by words or characters; odd parts differ."""
     from rapidfuzz.distance import Indel
 
-    words, others = _WORD.findall(text), _WORD.findall(other)
+    words, others = (list(one) if by_character else _WORD.findall(one) for one in (text, other))
+    if not by_character:
+        changes = Indel.opcodes([word.strip() for word in words], [word.strip() for word in others])
+    else:
+        changes = Indel.opcodes(words, others)
     found = [""]
-    for one in Indel.opcodes([word.strip() for word in words], [word.strip() for word in others]):
+    for one in changes:
         if one.src_start == one.src_end:
             continue
         if (one.tag == "equal") == (len(found) % 2 == 0):
             found.append("")
         told = "".join(words[one.src_start : one.src_end])
-        if len(found) % 2 == 0 and not found[-1]:  # the space before what differs does not
+        if len(found) % 2 == 0 and not found[-1] and not by_character:  # the space before what differs does not
             found[-2] += told[: len(told) - len(told.lstrip())]
             told = told.lstrip()
         found[-1] += told

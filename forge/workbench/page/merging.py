@@ -161,10 +161,13 @@ def _examples(both: Sequence[tuple[Findings, Keys]]) -> list[Example]:
         for (_, named), known in zip(both, by_id, strict=True):
             said |= {named.new[key]: text for key, text in known[example.id].said.items()}
             sure |= {named.new[key]: value for key, value in known[example.id].confidence.items()}
-        students = {text for key, text in said.items() if key.startswith("student")}
-        tag = f"students: {'differ' if len(students) > 1 else 'say the same'}"
-        found.append(replace(example, said=said, confidence=sure, tags=(tag, *example.tags), attention=()))
-    return sorted(found, key=lambda one: "students: differ" not in one.tags)
+        found.append(replace(example, said=said, confidence=sure, attention=()))
+    return sorted(found, key=students_agree)
+
+
+def students_agree(one: Example) -> bool:
+    """Whether all students say the same of it."""
+    return len({text for key, text in one.said.items() if key.startswith("student")}) <= 1
 
 
 def _notes(findings: Sequence[Findings], subjects: dict[str, Subject]) -> list[Note]:

@@ -18,8 +18,7 @@ for (const map of document.querySelectorAll("table.heat")) {
     const next = (rows[y + step[0]] || [])[rows[y].indexOf(event.target) + step[1]];
     event.preventDefault();
     if (!next) return;
-    event.target.tabIndex = -1;
-    next.tabIndex = 0;
+    [event.target.tabIndex, next.tabIndex] = [-1, 0];
     next.focus();
   });
 }
@@ -33,7 +32,6 @@ if (source) {
   const textOf = (value) => (Array.isArray(value) ? value.join("") : value === null ? "" : String(value));
   const wordOf = (column, value) => (column.values ? column.values[value] ?? "" : textOf(value));
   let shown = PAGE;
-
   const field = (name, control) => { const label = make("label", name); control.ariaLabel = name; label.append(control); form.append(label); };
   columns.forEach((column, at) => {
     if (column.kind !== "choice") return;
@@ -77,14 +75,15 @@ if (source) {
 
   const numberOf = (column, value) => (value === null ? "–" : value.toFixed(column.digits));
   const cellOf = (column, row, at) => {
-    const cell = make("td", "", { className: column.kind }), value = row[at];
+    const cell = make("td", "", { className: column.kind }), inner = make("span", ""), value = row[at];
     cell.dataset.name = column.name;
-    if (column.kind === "diff") value.forEach((part, place) => cell.append(place % 2 ? make("mark", part) : part));
-    else cell.append(column.kind === "number" ? numberOf(column, value) : wordOf(column, value));
+    cell.append(inner);
+    if (column.kind === "diff") value.forEach((part, place) => inner.append(place % 2 ? make("mark", part) : part));
+    else inner.append(column.kind === "number" ? numberOf(column, value) : wordOf(column, value));
     const aside = make("small", column.sure ? ` ${numberOf(columns[column.sure], row[column.sure])}` : "");
     if (column.truth && wordOf(column, value) !== wordOf(columns[column.truth], row[column.truth]))
       aside.append(make("b", " ✗", { title: "not the truth" }));
-    cell.append(" ", aside);
+    inner.append(" ", aside);
     return cell;
   };
   const mapOf = ({ name, tokens, weights }) => {
