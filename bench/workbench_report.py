@@ -45,9 +45,8 @@ def trained(name: str, runs: Path, *more: str) -> Path:
     return runs / name / "latest"
 
 
-def look(*words: str) -> Look:
+def look(folder: Path, *words: str) -> Look:
     """Run the command, and measure its process."""
-    folder = Path(tempfile.mkdtemp())
     start = time.perf_counter()
     line = [sys.executable, "forge.py", "workbench", *words, "--out", str(folder)]
     process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "2"})
@@ -95,15 +94,13 @@ def main() -> None:
     asked = reader.parse_args()
     runs = asked.runs.absolute()
     teacher, baseline = trained(TEACHER, runs), trained(BASELINE, runs)
-    students = STUDENTS[:1] if asked.quick else STUDENTS
     looks, verdicts = [], []
-    for name in students:
-        run = trained(name, runs, f"teacher.name={teacher}")
-        words = ["--run", str(run), "--baseline", str(baseline)]
+    for name in STUDENTS[:1] if asked.quick else STUDENTS:
+        run, short = trained(name, runs, f"teacher.name={teacher}"), name.rpartition("/")[2]
         for kind in (["--quick"],) if asked.quick else ([], ["--quick"]):
-            one = look(*words, *kind)
-            short = name.rpartition("/")[2]
-            looks.append(row(f"{short}{' --quick' if kind else ''}", one))
+            with tempfile.TemporaryDirectory() as folder:
+                one = look(Path(folder), "--run", str(run), "--baseline", str(baseline), *kind)
+                looks.append(row(" ".join([short, *kind]), one))
             print(looks[-1], flush=True)
             if not kind or asked.quick:
                 verdicts.append(said(short, one.findings))
