@@ -1,4 +1,4 @@
-"""What the bench of a look of the workbench says of findings; the look itself trains models first, and takes minutes."""
+"""What the bench of a look of the workbench says of findings; the look itself is preceded by training for minutes."""
 
 from __future__ import annotations
 
