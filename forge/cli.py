@@ -11,7 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from forge.cli_options import add_evaluate_options, add_learn_options, add_predict_options, add_study_options
+from forge.cli_options import (
+    add_evaluate_options,
+    add_learn_options,
+    add_predict_options,
+    add_study_options,
+    add_workbench_options,
+)
 from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError, note_exit
 from forge.core.io import FULL, storage_errors
 from forge.core.version import VERSION
@@ -64,7 +70,7 @@ def _run(words: list[str]) -> tuple[int, str]:
 
 def _dispatch(words: list[str]) -> int:
     parser = _parser()
-    verbs = {"train", "config", "prepare", "evaluate", "predict", "export", "runs", "study", "learn"}
+    verbs = {"train", "config", "prepare", "evaluate", "predict", "export", "runs", "study", "workbench", "learn"}
     if not words:
         parser.print_help()
         return EXIT_DONE
@@ -118,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     runs.add_argument("--json", action="store_true", help="print all that is known as JSON")
     add_study_options(verb("study", _study, "run, watch and report factorial studies: which parts of a recipe help"))
+    add_workbench_options(
+        verb("workbench", _workbench, "what a run's model learned: its layers, its answers, its teacher's")
+    )
     add_learn_options(verb("learn", _learn, "from zero to Forge: eighteen lessons, each with a live experiment"))
     export = verb("export", _export, "write a model folder with a model card")
     export.add_argument("--out", required=True, metavar="DIR", help="a new directory")
@@ -313,6 +322,16 @@ def _study(options: argparse.Namespace, rest: list[str]) -> int:
     from forge.study.verb import study
 
     return study(options, rest)
+
+
+def _workbench(options: argparse.Namespace, rest: list[str]) -> int:
+    # argparse hands over a run that stands after a flag as unknown; here it is one like any other.
+    options.words += [word for word in rest if not word.startswith("-")]
+    _refuse([word for word in rest if word.startswith("-")])
+    from forge.workbench.verb import workbench
+
+    print(workbench(options))
+    return EXIT_DONE
 
 
 def _learn(options: argparse.Namespace, rest: list[str]) -> int:

@@ -85,6 +85,17 @@ def add_study_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--json", action="store_true", help="status: for machines")
 
 
+def add_workbench_options(made: argparse.ArgumentParser) -> None:
+    """Those of `workbench`."""
+    made.add_argument("words", nargs="*", metavar="compare R1 R2 …", help="several runs beside each other")
+    made.add_argument("--run", dest="run_dir", metavar="R", help="a run directory; what is found is written into it")
+    made.add_argument("--teacher", metavar="T", help="a run or model directory (default: the run's own teacher)")
+    made.add_argument("--baseline", metavar="B", help="a run of the same student that had no teacher")
+    made.add_argument("--rows", type=_whole(1, 10**6), metavar="N", help="rows of the test split, at most")
+    made.add_argument("--quick", action="store_true", help="fewer rows and splits, and no controls: a first look")
+    made.add_argument("--out", metavar="DIR", help="where findings are written (default: workbench/ in the run)")
+
+
 def add_learn_options(made: argparse.ArgumentParser) -> None:
     """Those of `learn`."""
     made.add_argument("--terminal", action="store_true", help="in this terminal, in place of a page")

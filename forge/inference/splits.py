@@ -38,12 +38,18 @@ def task_of(run: RunDirectory) -> str:
     return str(run.metadata()["config"].get("task", "classification"))
 
 
-def _read(metadata: Mapping[str, Any]) -> dict[str, Table]:
-    """Validation and test; the training set is not read, unless they are cut from it."""
-    config, about = metadata["config"], metadata["assets"]["data"]
+def noted_data(metadata: Mapping[str, Any]) -> tuple[Data, Asset | None]:
+    """What a run was told of its data, and where it found it; None where splits are files."""
+    about = metadata["assets"]["data"]
     known = ("asked", "source", "location", "revision", "stand_in")
     asset = Asset(**{name: about[name] for name in known}) if "location" in about else None
-    data = Data(**config["data"])
+    return Data(**metadata["config"]["data"]), asset
+
+
+def _read(metadata: Mapping[str, Any]) -> dict[str, Table]:
+    """Validation and test; the training set is not read, unless they are cut from it."""
+    config = metadata["config"]
+    data, asset = noted_data(metadata)
     if config.get("task") == "translation":
         found = read_evaluation(data, asset)
         roles = (("validation", found.validation), ("test", found.test))

@@ -5,54 +5,22 @@ Colours are those of Okabe and Ito, which colour-blind readers tell apart; what 
 
 from __future__ import annotations
 
-import io
-import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from forge.reports.drawing import BETTER, GREY, INK, MARKERS, SERIES, WORSE, drawn
 from forge.study.analysis import Analysis
 from forge.study.effects import Effect
 from forge.study.pooling import PooledEffect
 from forge.study.statistics.testing import ALPHA, FloatArray, critical
 from forge.study.wording import number
 
-BETTER, WORSE, GREY, INK = "#0072B2", "#D55E00", "#8a8a8a", "#1a1a1a"
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8a8a8a")
-MARKERS = "osD^vPX*"
 WIDTH, ROW, EDGE = 4.9, 0.36, 1.05  # inches
 WRAPPED = 24
-
-
-def drawn(name: str, size: tuple[float, float], draw: Callable[[Any], None], told: str) -> str:
-    """The SVG of one pair of axes; `told` is read aloud in its place."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    look: dict[Any, Any] = {"svg.hashsalt": f"forge {name}", "svg.fonttype": "none", "font.family": "sans-serif"}
-    look |= {
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "hatch.linewidth": 0.6,
-        "axes.axisbelow": True,
-        "font.size": 10,
-    }
-    with mpl.rc_context(look | {"text.parse_math": False}):
-        figure, axis = plt.subplots(figsize=size, layout="constrained")
-        draw(axis)
-        out = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", metadata=nothing, transparent=True)
-        plt.close(figure)
-    svg = out.getvalue()[out.getvalue().index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<g|<path) id="[\w.]+_\d+"', r"\1", svg)  # the same in every figure, and nothing refers to them
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{_attribute(told)}" ', 1)
 
 
 def pareto(study: Analysis) -> str:
@@ -307,7 +275,3 @@ def _colour(effect: Effect) -> str:
 def _unit(study: Analysis) -> str:
     declared = study.declared
     return f"{declared.outcome} ({declared.unit})" if declared.unit else declared.outcome
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

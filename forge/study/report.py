@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from forge.core.io import storage_errors, write_atomic, write_json
+from forge.reports.page import figures as side_by_side
+from forge.reports.page import folded, heading, page, paragraph
 from forge.study import figures, tables, wording
 from forge.study.analysis import Analysis, Findings, analyse
 from forge.study.methods import methods
 from forge.study.numbers import as_json
-from forge.study.page import figures as side_by_side
-from forge.study.page import folded, heading, page, paragraph
 from forge.study.results import Declared, Result
 
 REPORT, TABLE, NUMBERS = "report.html", "results.csv", "effects.json"

@@ -7,11 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
+from forge.reports.page import table
+from forge.reports.words import MINUS, probability
 from forge.study.analysis import COSTS, Analysis, Findings
-from forge.study.page import table
 from forge.study.pooling import PooledEffect
 from forge.study.statistics.ranks import mean_ranks, nemenyi_difference
-from forge.study.wording import MINUS, interval, number, probability, says
+from forge.study.wording import interval, number, says
 
 
 def effects(study: Analysis) -> str:

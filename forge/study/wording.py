@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from forge.reports.words import MINUS, listed
 from forge.study.analysis import Analysis, Findings
 from forge.study.effects import Effect, Interval
 from forge.study.results import Declared
 
-MINUS = "\N{MINUS SIGN}"
 NAMED = 4  # effects or cells in one sentence
 
 
@@ -18,9 +18,9 @@ def headline(study: Analysis) -> str:
     found = sorted(
         (one for one in study.effects if one.found), key=lambda one: (len(one.contrast.factors), -abs(one.estimate))
     )
-    nothing = f"no effect of {_listed(list(study.declared.factors))} can be told from chance"
+    nothing = f"no effect of {listed(list(study.declared.factors))} can be told from chance"
     told = [_tells(study, effect) for effect in found] or [nothing]
-    return f"On {study.declared.task}, {_listed(_short(told, 'effect'))}; {_missed(study)}."
+    return f"On {study.declared.task}, {listed(_short(told, 'effect'))}; {_missed(study)}."
 
 
 def _missed(study: Analysis) -> str:
@@ -70,7 +70,7 @@ def best_cells(study: Analysis) -> str:
         return f"Best cell: {names[0]}; all others are ruled out."
     if len(names) == len(study.cells):
         return f"Best cell: not known, none of the {len(names)} can be ruled out."
-    told = _listed(_short(names, "cell"))
+    told = listed(_short(names, "cell"))
     return f"Best cell: not known, {len(names)} of {len(study.cells)} cannot be told apart: {told}."
 
 
@@ -82,7 +82,7 @@ def pooled_headline(findings: Findings) -> str:
     if not found:
         return f"{tasks}, no effect can be told from chance."
     told = [_told(one.name.split(" × "), one.gain, one.gain, lambda size: f"{abs(size):.1f}") for one in found]
-    return f"{tasks}, in units of the noise of one run, {_listed(told)}."
+    return f"{tasks}, in units of the noise of one run, {listed(told)}."
 
 
 def verdict(findings: Findings) -> list[str]:
@@ -128,13 +128,6 @@ def interval(declared: Declared, ends: Interval | None, signed: bool = True) -> 
     return "–" if ends is None else " to ".join(number(declared, end, signed) for end in ends)
 
 
-def probability(p: float | None) -> str:
-    """Two significant digits, never 0."""
-    if p is None:
-        return "–"
-    return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
-
-
 def _tells(study: Analysis, effect: Effect) -> str:
     declared, factors = study.declared, effect.name.split(" × ")
     return _told(factors, effect.gain, effect.estimate, lambda size: _size(declared, abs(size)))
@@ -146,8 +139,8 @@ def _told(factors: Sequence[str], gain: float, estimate: float, size: Callable[[
     if len(factors) == 1:
         return f"{factors[0]} {'helps' if gain > 0 else 'harms'} ({signed})"
     if len(factors) == 2:
-        return f"{_listed(factors)} together give {size(2 * estimate)} {'more' if gain > 0 else 'less'} than their sum"
-    return f"{_listed(factors)} depend on each other ({signed})"
+        return f"{listed(factors)} together give {size(2 * estimate)} {'more' if gain > 0 else 'less'} than their sum"
+    return f"{listed(factors)} depend on each other ({signed})"
 
 
 def _size(declared: Declared, value: float) -> str:
@@ -158,10 +151,3 @@ def _short(names: Sequence[str], kind: str) -> list[str]:
     """The first few, and how many more."""
     more = len(names) - NAMED
     return list(names) if more < 2 else [*names[:NAMED], f"{more} {kind}s more"]
-
-
-def _listed(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    comma = "," if any(" " in name for name in names) else ""
-    return f"{', '.join(names[:-1])}{comma} and {names[-1]}"

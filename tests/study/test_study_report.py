@@ -14,8 +14,8 @@ import pytest
 from toy_study import CLASSIFICATION, PAGES, TRANSLATION, controls_of, results_of
 
 from forge.core.errors import StorageError, UserError
+from forge.reports.page import NO_REQUESTS
 from forge.study.contrasts import three_factor_array
-from forge.study.page import NO_REQUESTS
 from forge.study.report import write_report
 
 EVIL = "<script>alert(1)</script>&\"'$x$"

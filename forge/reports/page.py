@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
+import json
 import re
 from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
@@ -30,13 +34,18 @@ svg{background:#fff;border-radius:4px}}
 NO_REQUESTS = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(title: str, body: Sequence[str]) -> str:
-    """The whole file."""
+def page(title: str, body: Sequence[str], style: str = "", script: str = "") -> str:
+    """The whole file. The page may run this very script, by its hash, and no other; it may request nothing at all."""
+    policy, ran = NO_REQUESTS, ""
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy, ran = f"{NO_REQUESTS}; script-src 'sha256-{digest}'", f"<script>{script}</script>"
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f'<meta http-equiv=Content-Security-Policy content="{NO_REQUESTS}">'
-        f"<title>{text(title)}</title><style>{STYLE}</style></head>\n<body>{_own_ids(chr(10).join(body))}</body></html>\n"
+        f'<meta http-equiv=Content-Security-Policy content="{policy}">'
+        f"<title>{text(title)}</title><style>{STYLE}{style}</style></head>\n"
+        f"<body>{_own_ids(chr(10).join(body))}{ran}</body></html>\n"
     )
 
 
@@ -54,6 +63,12 @@ def _own_ids(body: str) -> str:
 def text(value: object) -> str:
     """Text, never markup."""
     return html.escape(str(value))
+
+
+def data(name: str, value: Any) -> str:
+    """Values for the script, by the id `name`: no text in them can end the element."""
+    told = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return f'<script type="application/json" id="{name}">{told.replace("<", chr(92) + "u003c")}</script>'
 
 
 def paragraph(words: str, kind: str = "") -> str:

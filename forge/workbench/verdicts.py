@@ -1,0 +1,119 @@
+"""What may be said of the figures: a sentence for each question, and the figure whose interval carries it.
+
+A model is nearer, or better read, only where the whole interval is on that side of 0. All else is said to be unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from forge.workbench.aligned import excludes_zero
+from forge.workbench.findings import Answer, Compared, CurveDifference, Figure, Nearer, Probing, Verdict
+
+_ANSWERS: Mapping[int, Answer] = {1: "yes", 0: "no", -1: "opposite"}
+Names = Mapping[str, str]
+"""What each model is called in a sentence, by key."""
+
+
+def of_nearer(told: Nearer, names: Names) -> Verdict:
+    """Whether a model is more alike the reference inside than another."""
+    answer = _ANSWERS[excludes_zero(told.mean)] if told.mean.value is not None else "unknown"
+    who, than, reference = names[told.model], names[told.than], names[told.reference]
+    found = {
+        "yes": f"In the {told.stack}, {who} is nearer to {reference} than {than}: its layers of like depth are",
+        "no": f"In the {told.stack}, {who} is not shown to be nearer to {reference} than {than}: CKA differs by",
+        "opposite": f"In the {told.stack}, {who} is further from {reference} than {than}: CKA is lower by",
+        "unknown": f"In the {told.stack}, it cannot be told whether {who} is nearer to {reference} than {than}",
+    }[answer]
+    ends = {"yes": f" {_signed(told.mean)} more alike (CKA).", "unknown": "."}
+    sentence = found + ends.get(answer, f" {_signed(told.mean)}.")
+    question = f"Is {who} nearer to {reference} than {than}, inside ({told.stack})?"
+    return Verdict("alignment", question, answer, sentence, told.mean, told.stack, told.model, told.than)
+
+
+def of_compared(told: Compared, names: Names) -> list[Verdict]:
+    """Whether a model answers as the reference more often, and whether it repeats its mistakes more often."""
+    who, than, reference = names[told.model], names[told.than], names[told.reference]
+    found = []
+    if told.agreement:
+        figure = told.agreement.difference
+        answer = _ANSWERS[excludes_zero(figure)]
+        how = f"{_share(told.agreement.model)} and {_share(told.agreement.than)}, a difference of {_points(figure)}"
+        sentence = {
+            "yes": f"{who} agrees with {reference} more often than {than}: {how}.",
+            "no": f"{who} is not shown to agree with {reference} more often than {than}: {how}.",
+            "opposite": f"{who} agrees with {reference} less often than {than}: {how}.",
+        }[answer]
+        question = f"Does {who} answer as {reference} more often than {than}?"
+        found.append(
+            Verdict("agreement", question, answer, _capital(sentence), figure, model=told.model, than=told.than)
+        )
+    if told.copied_errors:
+        figure = told.copied_errors.difference
+        answer = _ANSWERS[excludes_zero(figure)]
+        rows = f"{told.copied_errors.rows:,} mistakes of {reference}"
+        how = f"{_share(told.copied_errors.model)} and {_share(told.copied_errors.than)} of {rows}, {_points(figure)}"
+        sentence = {
+            "yes": f"{who} repeats mistakes of {reference} more often than {than}: {how}.",
+            "no": f"{who} is not shown to repeat mistakes of {reference} more often than {than}: {how}.",
+            "opposite": f"{who} repeats mistakes of {reference} less often than {than}: {how}.",
+        }[answer]
+        question = f"Did {who} learn the mistakes of {reference}?"
+        found.append(
+            Verdict("copied_errors", question, answer, _capital(sentence), figure, model=told.model, than=told.than)
+        )
+    return found
+
+
+def of_probing(told: Probing, difference: CurveDifference, names: Names) -> Verdict | None:
+    """Whether the last layer of a model says more of a label than that of another; None where it has no interval."""
+    figure = difference.layers[-1]
+    if figure.value is None or not figure.interval or figure.interval[0] is None:
+        return None
+    who, than = names[difference.model], names[difference.than]
+    answer = _ANSWERS[excludes_zero(figure)]
+    last, label = f"the last layer of the {told.stack}", told.label
+    sentence = {
+        "yes": f"from {last} of {who}, {label} is read better than from that of {than}",
+        "no": f"{label} is not shown to be read better from {last} of {who} than of {than}",
+        "opposite": f"from {last} of {who}, {label} is read worse than from that of {than}",
+    }[answer]
+    question = f"Can {told.label} be read better from {who} than from {than} ({told.stack})?"
+    sentence = _capital(f"{sentence}: {_points(figure)}.")
+    return Verdict("probing", question, answer, sentence, figure, told.stack, difference.model, difference.than)
+
+
+def without_baseline(names: Sequence[str], reference: str) -> Verdict:
+    """What is said where nobody trained without the reference was given."""
+    who = names[0]
+    return Verdict(
+        "alignment",
+        f"Did {who} become like {reference} by learning from it?",
+        "unknown",
+        f"Whether {who} is like {reference} because it learned from it cannot be told without a baseline: give the run "
+        "of the same student trained on the data alone with --baseline.",
+        None,
+    )
+
+
+def _signed(told: Figure) -> str:
+    return f"{told.value or 0.0:+.3f}{_interval(told, 1, 3)}"
+
+
+def _points(told: Figure) -> str:
+    return f"{100 * (told.value or 0.0):+.1f} points{_interval(told, 100, 1)}"
+
+
+def _interval(told: Figure, scale: float, digits: int) -> str:
+    low, high = told.interval or (None, None)
+    if low is None or high is None:
+        return ""
+    return f" (95 %: {scale * low:+.{digits}f} to {scale * high:+.{digits}f})"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
