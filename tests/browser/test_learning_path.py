@@ -55,11 +55,14 @@ def served(home: Path) -> Iterator[str]:
 
 def test_in_a_browser_with_the_keyboard_alone(served: str, watched: Any, home: Path) -> None:
     window = watched(served)
+    see_what_is_locked(window)
     course = load_course(Worker(home / ".forge"), home / ".forge")  # to know the answers; its worker never starts
     for phase in PHASES:
         written = [course.lessons[card.id] for card in phase.cards if card.id in course.lessons]
         for lesson in written:
             look_at_the_map(window, course, lesson)
+            if lesson.card.number == "1.2":
+                predict_in_the_terminal(home, lesson)
             walk_lesson(window, course, lesson)
         if len(written) < len(phase.cards):
             course.unlock_all()  # the way on leads through a gate that cannot be tried yet
@@ -69,6 +72,32 @@ def test_in_a_browser_with_the_keyboard_alone(served: str, watched: Any, home: P
     done = sum(progress.passed for progress in course.store.read().lessons.values())
     assert window.text("#progress") == f"{done} of 18"
     same_in_the_terminal(window, home)
+    narrow = watched(served, viewport={"width": 360, "height": 740})
+    for name, lesson in course.lessons.items():
+        narrow.go(f"lesson/{name}", ".lesson")
+        see_pictures(narrow, course, lesson)
+        assert not narrow.sticking_out(), name
+
+
+def see_what_is_locked(window: Watched) -> None:
+    """To who begins, one lesson is open; each other one, and each gate, says on the map and by its address why not."""
+    first, *others = CARDS
+    assert window.page.query_selector(f"a.node.next[data-id={first}]")
+    for name in others:
+        assert window.page.get_attribute(f"button.node.locked[data-id={name}]", "aria-disabled") == "true"
+    for place in [*(f"lesson/{name}" for name in others), *(f"gate/{phase.number}" for phase in PHASES)]:
+        window.go(place, ".refusal")
+        assert "still locked" in window.text(".refusal h1"), place
+        why = window.text(".refusal [role=alert]")
+        assert re.search(r"Pass (lesson|the gate)|not written yet", why), place
+    window.go("", ".phases")
+
+
+def predict_in_the_terminal(home: Path, lesson: Lesson) -> None:
+    """The other face, in the middle of the walk: the page finds the prediction made."""
+    typed = f"{lesson.card.number}\n1\nq\n"
+    done = subprocess.run([*FORGE, "--terminal"], cwd=home, input=typed, capture_output=True, text=True, check=True)
+    assert lesson.file.prediction.choices[0] in " ".join(done.stdout.split())
 
 
 def look_at_the_map(window: Watched, course: Course, lesson: Lesson) -> None:
@@ -100,9 +129,12 @@ def try_what_is_locked(window: Watched, course: Course, lesson: Lesson) -> None:
 
 
 def walk_lesson(window: Watched, course: Course, lesson: Lesson) -> None:
-    assert window.page.query_selector(".experiment .go button:disabled"), "first the prediction"
-    window.choose(".prediction", 0)
-    window.activate(".prediction button")
+    if course.store.read().lesson(lesson.id).prediction is None:
+        assert window.page.query_selector(".experiment .go button:disabled"), "first the prediction"
+        window.choose(".prediction", 0)
+        window.activate(".prediction button")
+    else:
+        window.reload(".predicted")
     window.page.wait_for_selector(".predicted")
     ran = False
     for part in lesson.file.check:
@@ -159,7 +191,7 @@ def give(window: Watched, part: Part, answer: Any) -> None:
     if part.question.kind == "choice":
         window.choose(f"#part-{part.id}", answer)
     else:
-        window.write(f"#part-{part.id} input", f"{answer:g}" if isinstance(answer, int | float) else str(answer))
+        window.write(f"#part-{part.id} input", f"{answer:.12g}" if isinstance(answer, int | float) else str(answer))
     window.activate(f"#part-{part.id} button")
 
 
@@ -190,13 +222,12 @@ def hand_in(window: Watched, course: Course, phase: int, wrong: bool) -> None:
 
 
 def same_in_the_terminal(window: Watched, home: Path) -> None:
-    """Another process, another face, the same progress; and what it does the page sees."""
+    """Another process, another face, the same progress."""
     done = subprocess.run([*FORGE, "--terminal"], cwd=home, input="q\n", capture_output=True, text=True, check=True)
-    shown = dict(re.findall(r"^  (\[.\]| - ) (\d\.\d)", done.stdout, re.MULTILINE))
-    assert "[x]" in shown
-    for number in re.findall(r"\[x\] (\d\.\d)", done.stdout):
-        name = next(card.id for card in CARDS.values() if card.number == number)
-        assert window.page.query_selector(f"a.node.passed[data-id={name}]")
+    passed = {card.id for card in CARDS.values() if re.search(rf"^  \[x\] {card.number} ", done.stdout, re.MULTILINE)}
+    assert passed
+    shown = window.page.eval_on_selector_all("a.node.passed", "(all) => all.map((one) => one.dataset.id)")
+    assert passed == {name for name in shown if name in CARDS}
 
 
 class AtPrompts(io.TextIOBase):
@@ -240,11 +271,12 @@ class AtPrompts(io.TextIOBase):
 
     def _in_lesson(self, text: str, prompt: str) -> str:
         now = flat(text)
-        name, question = self.questions[max(self.questions, key=lambda ask: now.rfind(f"uestion: {ask}"))]
+        latest = max(self.questions, key=lambda ask: (now.rfind(f"uestion: {ask}"), len(ask)))  # one may begin another
+        name, question = self.questions[latest]
         if not prompt.startswith("Your "):
             return self._control(name, question, prompt.partition(" [")[0])
         if prompt.startswith("Your choice ["):
-            label = re.findall(r"^(.*):\n(?:  \d  .*\n)+\Z", text[: -len(prompt)], re.MULTILINE)[-1]
+            label = re.findall(r"^(.*):\n(?:  \d+  .*\n)+\Z", text[: -len(prompt)], re.MULTILINE)[-1]
             return self._control(name, question, label)
         if question.ask not in self.tried:
             self.tried.add(question.ask)
