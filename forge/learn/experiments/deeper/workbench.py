@@ -60,8 +60,9 @@ def run(controls: Mapping[str, Value], live: Live) -> Result:
     probes = probe_layers(own.layers | {"words alone": words}, gold_N, splits)
     return Result(
         said=f"{examples} pairs, {'shuffled' if shuffled else 'matched'}: the usual formula says "
-        f"{likeness.usual:.2f}, corrected for few examples it is {round(likeness.corrected, 2) + 0.0:.2f}. The two models agree on "
-        f"{parted.agreement.value:.0%}; by their accuracy alone it would be {parted.expected_agreement:.0%}.",
+        f"{likeness.usual:.2f}, corrected for few examples it is {round(likeness.corrected, 2) + 0.0:.2f}. "  # never -0
+        f"The two models agree on {parted.agreement.value:.0%}; "
+        f"by their accuracy alone it would be {parted.expected_agreement:.0%}.",
         numbers={
             "shuffled": int(shuffled),
             "examples": examples,
