@@ -273,7 +273,7 @@ class AtPrompts(io.TextIOBase):
         now = flat(text)
         latest = max(self.questions, key=lambda ask: (now.rfind(f"uestion: {ask}"), len(ask)))  # one may begin another
         name, question = self.questions[latest]
-        if not prompt.startswith("Your "):
+        if prompt not in {"Your answer: ", "Your choice: "} and not prompt.startswith("Your choice ["):
             return self._control(name, question, prompt.partition(" [")[0])
         if prompt.startswith("Your choice ["):
             label = re.findall(r"^(.*):\n(?:  \d+  .*\n)+\Z", text[: -len(prompt)], re.MULTILINE)[-1]
@@ -287,7 +287,8 @@ class AtPrompts(io.TextIOBase):
 
     def _control(self, name: str, question: Question, label: str) -> str:
         wanted = question.reference if question.kind == "evidence" else {}
-        for control in self.course.lessons[name].file.controls:
+        controls = self.course.lessons[name].file.controls
+        for control in sorted(controls, key=lambda one: -len(one.label)):  # one label may begin another
             if label.startswith(control.label):
                 value = wanted.get(control.name, control.start)
                 return str(control.options.index(str(value)) + 1) if control.kind == "pick" else str(value)
