@@ -236,7 +236,8 @@ class AtPrompts(io.TextIOBase):
     def __init__(self, course: Course, screen: io.StringIO) -> None:
         self.course, self.screen = course, screen
         self.tried: set[str] = set()
-        self.prompts = 0
+        self.shown: list[str] = []  # what stands on the screen without what is typed
+        self.prompts = self.seen = 0
         self.questions: dict[str, tuple[str, Question]] = {}
         for name, lesson in course.lessons.items():
             for part in lesson.file.check:
@@ -246,8 +247,11 @@ class AtPrompts(io.TextIOBase):
     def readline(self, limit: int | None = -1, /) -> str:  # type: ignore[override]
         self.prompts += 1
         assert self.prompts < MOST_PROMPTS, self.screen.getvalue()[-2_000:]
-        line = f"{self._answer(self.screen.getvalue())}\n"
+        text = self.screen.getvalue()
+        line = f"{self._answer(text)}\n"
+        self.shown.append(text[self.seen :])
         self.screen.write(line)  # as terminals show what is typed
+        self.seen = len(text) + len(line)
         return line
 
     def _answer(self, text: str) -> str:
@@ -309,7 +313,7 @@ def test_in_a_terminal(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     if len(course.lessons) < len(CARDS):
         course.unlock_all()  # the way on leads through gates that cannot be tried yet
     monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setattr(sys, "stdin", AtPrompts(course, screen))
+    monkeypatch.setattr(sys, "stdin", learner := AtPrompts(course, screen))
     try:
         Terminal(course).walk()
     finally:
@@ -321,4 +325,5 @@ def test_in_a_terminal(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [state.gate(phase.number).status for phase in whole] == ["passed"] * len(whole)
     assert "Not quite. " in text
     assert "\x1b" not in text, "no colour is needed"
-    assert max(len(line) for line in text.splitlines()) <= 120
+    wide = [line for part in learner.shown for line in part.splitlines() if len(line) > 120]
+    assert not wide
