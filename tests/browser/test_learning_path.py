@@ -326,4 +326,4 @@ def test_in_a_terminal(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "Not quite. " in text
     assert "\x1b" not in text, "no colour is needed"
     wide = [line for part in learner.shown for line in part.splitlines() if len(line) > 120]
-    assert not wide
+    assert not [line for line in wide if " " in line.strip()], "only a word, such as a path, may be longer"
