@@ -10,6 +10,14 @@ from forge.learn.lessons import Lesson, Slider
 from forge.learn.questions import Value
 
 MOST_TABS = 150
+WIDER = """() => {
+  const wide = document.documentElement.clientWidth;
+  const inside = (one) => { for (let up = one.parentElement; up; up = up.parentElement)
+    if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(up).overflowX)) return true; return false; };
+  return [...document.querySelectorAll('body *')].filter((one) => !one.closest('svg') && !inside(one)
+    && one.getBoundingClientRect().width && one.getBoundingClientRect().right > wide + 1 && !one.matches('.skip'))
+    .map((one) => one.tagName + '.' + one.className);
+}"""
 RUN_MS = 400_000  # an experiment on a busy machine
 
 
@@ -30,8 +38,12 @@ class Watched:
         assert "token" not in self.page.url
 
     def go(self, view: str, wait: str) -> None:
-        """Type an address, as one does with a bookmark."""
-        self.page.goto(f"{self.base}#/{view}")
+        """Type an address, as one does with a bookmark, and wait until what was there before has made place."""
+        address = f"{self.base}#/{view}"
+        if self.page.url != address:
+            self.page.evaluate("() => document.querySelectorAll('#main > *').forEach((one) => one.dataset.left = '')")
+        self.page.goto(address)
+        self.page.wait_for_selector("#main > *:not([data-left])")
         self.page.wait_for_selector(wait)
 
     def reload(self, wait: str) -> None:
@@ -61,10 +73,11 @@ class Watched:
             "() => [...document.getElementsByName(document.activeElement.name)].indexOf(document.activeElement)"
         )
         self.press("Space", *["ArrowDown" if place > at else "ArrowUp"] * abs(place - at))
-        assert (
-            self.page.eval_on_selector_all(f"{group} input[type=radio]", "(all) => all.findIndex((one) => one.checked)")
-            == place
+        chosen = self.page.eval_on_selector_all(
+            f"{group} input[type=radio]", "(all) => all.findIndex((one) => one.checked)"
         )
+        focus = self.page.evaluate("() => document.activeElement.outerHTML.slice(0, 80)")
+        assert chosen == place, f"{group}: began at {at}, the focus is on {focus}"
 
     def write(self, selector: str, text: str) -> None:
         self.tab_to(selector)
@@ -84,7 +97,8 @@ class Watched:
                 self.press(*["ArrowDown" if steps > 0 else "ArrowUp"] * abs(steps))
             else:
                 self._slide(control, field, wanted)
-            assert str(self.page.input_value(field)) == str(wanted)
+            shown = self.page.input_value(field)
+            assert float(shown) == float(wanted) if control.kind == "slider" else shown == str(wanted)
 
     def _slide(self, control: Slider, field: str, wanted: Value) -> None:
         self.tab_to(field)
@@ -96,6 +110,11 @@ class Watched:
         self.page.wait_for_selector(".experiment .go button:disabled")
         self.page.wait_for_selector(".experiment .go button:not(:disabled)", timeout=RUN_MS)
         assert not self.page.query_selector(".state.bad"), self.page.inner_text(".state")
+
+    def sticking_out(self) -> list[str]:
+        """What is wider than the window and cannot be scrolled by itself."""
+        whole = self.page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        return [*self.page.evaluate(WIDER), *(["the page"] if whole > 0 else [])]
 
     def text(self, selector: str) -> str:
         return str(self.page.inner_text(selector))

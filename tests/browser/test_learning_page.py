@@ -17,14 +17,6 @@ pytest.importorskip("uvicorn", reason="the page is the extra `learn`")
 from page_stub import TOKEN, Served
 
 ALL = list(load_lessons())
-OVERFLOWS = """() => {
-  const wide = document.documentElement.clientWidth;
-  const inside = (one) => { for (let up = one.parentElement; up; up = up.parentElement)
-    if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(up).overflowX)) return true; return false; };
-  return [...document.querySelectorAll('body *')].filter((one) => !one.closest('svg') && !inside(one)
-    && one.getBoundingClientRect().width && one.getBoundingClientRect().right > wide + 1 && !one.matches('.skip'))
-    .map((one) => one.tagName + '.' + one.className);
-}"""
 NAMELESS = """() => [...document.querySelectorAll('input, select, textarea, button, a, progress, [role=img]')]
   .filter((one) => !one.hidden && !one.labels?.length && !one.getAttribute('aria-label') && !one.textContent.trim())
   .map((one) => one.outerHTML.slice(0, 80))"""
@@ -77,8 +69,11 @@ def test_at_360_pixels_nothing_sticks_out(page: Served, watched: Any) -> None:
     ]
     for view, wait in views:
         window.go(view, wait)
-        assert window.page.evaluate("() => document.documentElement.scrollWidth") <= 360, view
-        assert not window.page.evaluate(OVERFLOWS), view
+        assert not window.sticking_out(), view
+        places = window.page.eval_on_selector_all(
+            ".picture", "(all) => all.map((one) => one.getBoundingClientRect().x)"
+        )
+        assert len(set(places)) <= 1, f"pictures stand side by side in {view}"
     assert window.page.locator(".picture").count() == len(PICTURES)
 
 

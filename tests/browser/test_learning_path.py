@@ -55,11 +55,14 @@ def served(home: Path) -> Iterator[str]:
 
 def test_in_a_browser_with_the_keyboard_alone(served: str, watched: Any, home: Path) -> None:
     window = watched(served)
+    see_what_is_locked(window)
     course = load_course(Worker(home / ".forge"), home / ".forge")  # to know the answers; its worker never starts
     for phase in PHASES:
         written = [course.lessons[card.id] for card in phase.cards if card.id in course.lessons]
         for lesson in written:
             look_at_the_map(window, course, lesson)
+            if lesson.card.number == "1.2":
+                predict_in_the_terminal(home, lesson)
             walk_lesson(window, course, lesson)
         if len(written) < len(phase.cards):
             course.unlock_all()  # the way on leads through a gate that cannot be tried yet
@@ -69,6 +72,32 @@ def test_in_a_browser_with_the_keyboard_alone(served: str, watched: Any, home: P
     done = sum(progress.passed for progress in course.store.read().lessons.values())
     assert window.text("#progress") == f"{done} of 18"
     same_in_the_terminal(window, home)
+    narrow = watched(served, viewport={"width": 360, "height": 740})
+    for name, lesson in course.lessons.items():
+        narrow.go(f"lesson/{name}", ".lesson")
+        see_pictures(narrow, course, lesson)
+        assert not narrow.sticking_out(), name
+
+
+def see_what_is_locked(window: Watched) -> None:
+    """To who begins, one lesson is open; each other one, and each gate, says on the map and by its address why not."""
+    first, *others = CARDS
+    assert window.page.query_selector(f"a.node.next[data-id={first}]")
+    for name in others:
+        assert window.page.get_attribute(f"button.node.locked[data-id={name}]", "aria-disabled") == "true"
+    for place in [*(f"lesson/{name}" for name in others), *(f"gate/{phase.number}" for phase in PHASES)]:
+        window.go(place, ".refusal")
+        assert "still locked" in window.text(".refusal h1"), place
+        why = window.text(".refusal [role=alert]")
+        assert re.search(r"Pass (lesson|the gate)|not written yet", why), place
+    window.go("", ".phases")
+
+
+def predict_in_the_terminal(home: Path, lesson: Lesson) -> None:
+    """The other face, in the middle of the walk: the page finds the prediction made."""
+    typed = f"{lesson.card.number}\n1\nq\n"
+    done = subprocess.run([*FORGE, "--terminal"], cwd=home, input=typed, capture_output=True, text=True, check=True)
+    assert lesson.file.prediction.choices[0] in " ".join(done.stdout.split())
 
 
 def look_at_the_map(window: Watched, course: Course, lesson: Lesson) -> None:
@@ -100,9 +129,12 @@ def try_what_is_locked(window: Watched, course: Course, lesson: Lesson) -> None:
 
 
 def walk_lesson(window: Watched, course: Course, lesson: Lesson) -> None:
-    assert window.page.query_selector(".experiment .go button:disabled"), "first the prediction"
-    window.choose(".prediction", 0)
-    window.activate(".prediction button")
+    if course.store.read().lesson(lesson.id).prediction is None:
+        assert window.page.query_selector(".experiment .go button:disabled"), "first the prediction"
+        window.choose(".prediction", 0)
+        window.activate(".prediction button")
+    else:
+        window.reload(".predicted")
     window.page.wait_for_selector(".predicted")
     ran = False
     for part in lesson.file.check:
@@ -159,7 +191,7 @@ def give(window: Watched, part: Part, answer: Any) -> None:
     if part.question.kind == "choice":
         window.choose(f"#part-{part.id}", answer)
     else:
-        window.write(f"#part-{part.id} input", f"{answer:g}" if isinstance(answer, int | float) else str(answer))
+        window.write(f"#part-{part.id} input", f"{answer:.12g}" if isinstance(answer, int | float) else str(answer))
     window.activate(f"#part-{part.id} button")
 
 
@@ -190,13 +222,12 @@ def hand_in(window: Watched, course: Course, phase: int, wrong: bool) -> None:
 
 
 def same_in_the_terminal(window: Watched, home: Path) -> None:
-    """Another process, another face, the same progress; and what it does the page sees."""
+    """Another process, another face, the same progress."""
     done = subprocess.run([*FORGE, "--terminal"], cwd=home, input="q\n", capture_output=True, text=True, check=True)
-    shown = dict(re.findall(r"^  (\[.\]| - ) (\d\.\d)", done.stdout, re.MULTILINE))
-    assert "[x]" in shown
-    for number in re.findall(r"\[x\] (\d\.\d)", done.stdout):
-        name = next(card.id for card in CARDS.values() if card.number == number)
-        assert window.page.query_selector(f"a.node.passed[data-id={name}]")
+    passed = {card.id for card in CARDS.values() if re.search(rf"^  \[x\] {card.number} ", done.stdout, re.MULTILINE)}
+    assert passed
+    shown = window.page.eval_on_selector_all("a.node.passed", "(all) => all.map((one) => one.dataset.id)")
+    assert passed == {name for name in shown if name in CARDS}
 
 
 class AtPrompts(io.TextIOBase):
@@ -205,7 +236,8 @@ class AtPrompts(io.TextIOBase):
     def __init__(self, course: Course, screen: io.StringIO) -> None:
         self.course, self.screen = course, screen
         self.tried: set[str] = set()
-        self.prompts = 0
+        self.shown: list[str] = []  # what stands on the screen without what is typed
+        self.prompts = self.seen = 0
         self.questions: dict[str, tuple[str, Question]] = {}
         for name, lesson in course.lessons.items():
             for part in lesson.file.check:
@@ -215,8 +247,11 @@ class AtPrompts(io.TextIOBase):
     def readline(self, limit: int | None = -1, /) -> str:  # type: ignore[override]
         self.prompts += 1
         assert self.prompts < MOST_PROMPTS, self.screen.getvalue()[-2_000:]
-        line = f"{self._answer(self.screen.getvalue())}\n"
+        text = self.screen.getvalue()
+        line = f"{self._answer(text)}\n"
+        self.shown.append(text[self.seen :])
         self.screen.write(line)  # as terminals show what is typed
+        self.seen = len(text) + len(line)
         return line
 
     def _answer(self, text: str) -> str:
@@ -240,11 +275,12 @@ class AtPrompts(io.TextIOBase):
 
     def _in_lesson(self, text: str, prompt: str) -> str:
         now = flat(text)
-        name, question = self.questions[max(self.questions, key=lambda ask: now.rfind(f"uestion: {ask}"))]
-        if not prompt.startswith("Your "):
+        latest = max(self.questions, key=lambda ask: (now.rfind(f"uestion: {ask}"), len(ask)))  # one may begin another
+        name, question = self.questions[latest]
+        if prompt not in {"Your answer: ", "Your choice: "} and not prompt.startswith("Your choice ["):
             return self._control(name, question, prompt.partition(" [")[0])
         if prompt.startswith("Your choice ["):
-            label = re.findall(r"^(.*):\n(?:  \d  .*\n)+\Z", text[: -len(prompt)], re.MULTILINE)[-1]
+            label = re.findall(r"^(.*):\n(?:  \d+  .*\n)+\Z", text[: -len(prompt)], re.MULTILINE)[-1]
             return self._control(name, question, label)
         if question.ask not in self.tried:
             self.tried.add(question.ask)
@@ -255,7 +291,8 @@ class AtPrompts(io.TextIOBase):
 
     def _control(self, name: str, question: Question, label: str) -> str:
         wanted = question.reference if question.kind == "evidence" else {}
-        for control in self.course.lessons[name].file.controls:
+        controls = self.course.lessons[name].file.controls
+        for control in sorted(controls, key=lambda one: -len(one.label)):  # one label may begin another
             if label.startswith(control.label):
                 value = wanted.get(control.name, control.start)
                 return str(control.options.index(str(value)) + 1) if control.kind == "pick" else str(value)
@@ -276,7 +313,7 @@ def test_in_a_terminal(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     if len(course.lessons) < len(CARDS):
         course.unlock_all()  # the way on leads through gates that cannot be tried yet
     monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setattr(sys, "stdin", AtPrompts(course, screen))
+    monkeypatch.setattr(sys, "stdin", learner := AtPrompts(course, screen))
     try:
         Terminal(course).walk()
     finally:
@@ -288,4 +325,5 @@ def test_in_a_terminal(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [state.gate(phase.number).status for phase in whole] == ["passed"] * len(whole)
     assert "Not quite. " in text
     assert "\x1b" not in text, "no colour is needed"
-    assert max(len(line) for line in text.splitlines()) <= 120
+    wide = [line for part in learner.shown for line in part.splitlines() if len(line) > 120]
+    assert not [line for line in wide if " " in line.strip()], "only a word, such as a path, may be longer"

@@ -24,7 +24,8 @@ async function show() {
   document.title = kind ? `${main.querySelector("h1").textContent} · From Zero to Forge` : "From Zero to Forge";
   scrollTo(0, 0);
   await progress();
-  if (turn > 1) main.focus({ preventScroll: true });
+  // Who is quick with the keyboard is in the view already, and stays where they are.
+  if (turn > 1 && turn === shown && !main.contains(document.activeElement)) main.focus({ preventScroll: true });
 }
 
 function draw(kind, name) {

@@ -207,7 +207,8 @@ class Lesson {
     const help = done ? [] : [
       ...part.hints.map((hint, place) => h("p", { class: "hint" }, h("strong", {}, `Hint ${place + 1}: `), hint)),
       part.worked ? h("p", { class: "hint worked" }, h("strong", {}, "The answer, worked out: "), part.worked) : null];
-    const verdict = said ?? (part.verdict && this.view.record ? part.verdict : null);
+    const outdated = done && part.verdict?.state !== "right"; // a later run, for another question, takes nothing back
+    const verdict = said ?? (part.verdict && this.view.record && !outdated ? part.verdict : null);
     const line = verdict ? h("p", { class: `verdict ${verdict.state}`, tabindex: -1, role: "status" },
       `${{ right: "Right. ", wrong: "Not yet. ", untouched: "" }[verdict.state]}${verdict.text}`) : h("p", { class: "verdict", tabindex: -1 });
     const mark = sign(done ? "passed" : "open");
