@@ -78,7 +78,10 @@ def run(controls: Mapping[str, Value], live: Live) -> Result:
             Table(
                 title="What each was given",
                 header=["network", "pairs seen before", "examples of the new question", "steps"],
-                rows=[[FRESH, "0", str(counts[FRESH]), str(steps)], [SCHOOLED, "4000", str(counts[SCHOOLED]), str(steps)]],
+                rows=[
+                    [FRESH, "0", str(counts[FRESH]), str(steps)],
+                    [SCHOOLED, "4000", str(counts[SCHOOLED]), str(steps)],
+                ],
             ),
         ],
         run=str(runs[SCHOOLED].path),
