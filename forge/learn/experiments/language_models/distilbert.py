@@ -36,7 +36,6 @@ class Answered:
     """A trained network and what it says to 300 pairs."""
 
     weights: int
-    layers: int
     kilobytes: float  # of its file
     milliseconds: float  # of computing for all pairs
     answers: list[str]
@@ -132,8 +131,7 @@ def _answered(path: Path, rows: list[dict[str, str]]) -> Answered:
     took = time.process_time() - began
     file = RunDirectory(path).checkpoint("best") / "model.safetensors"
     weights = sum(parameter.numel() for parameter in loaded.model.parameters())
-    layers = int(loaded.model.config.num_hidden_layers)
-    return Answered(weights, layers, file.stat().st_size / 1e3, 1e3 * took, answers)
+    return Answered(weights, file.stat().st_size / 1e3, 1e3 * took, answers)
 
 
 def _count(layers: int) -> tuple[int, int]:
