@@ -41,6 +41,14 @@ class Preset:
 
 
 PRESETS = {
+    "digits": Preset(
+        *(32, 96, (15, 15), (4, 6)),
+        Mix(0.0, 0.0, digits=8),
+        lines=(1, 1),
+        noise=(2.0, 8.0),
+        contrast=(0.6, 1.0),
+        turned=0.0,
+    ),
     "line": Preset(32, 224, (13, 16), (4, 7), Mix(0.12, 0.20), lines=(1, 1)),
     "lines": Preset(80, 256, (14, 17), (6, 10), Mix(0.12, 0.03), (1, 3), 10_000, 0.01, 0.5, (2.0, 8.0), (0.6, 1.0)),
     "print": Preset(

@@ -6,5 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forge.learn.experiments.base import Experiment
+from forge.learn.experiments.tasks import classification, documents, translation
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({})
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "classification": classification.run,
+        "translation": translation.run,
+        "documents": documents.run,
+    }
+)
