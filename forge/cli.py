@@ -209,7 +209,8 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> int:
     from forge.config import explain, resolve
 
     # argparse hands over a word that stands after a flag as unknown; here it is a file or a key like any other.
-    plain = [word for word in overrides if not word.startswith("-") and "=" not in word] if not options.words else []
+    complete = bool(options.words) or (options.config and options.action in {"show", "validate"})
+    plain = [] if complete else [word for word in overrides if not word.startswith("-") and "=" not in word]
     words: list[str] = [*options.words, *plain]
     overrides = [word for word in overrides if word not in plain]
     if options.action == "schema":

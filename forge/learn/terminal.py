@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from forge.core.errors import UserError
@@ -171,12 +171,11 @@ class Terminal:
                 if chosen is not None:
                     return str(control["options"][chosen])
                 continue
-            limits = f" ({control['min']:g} to {control['max']:g})" if control["kind"] == "slider" else ""
-            word = _ask(f"{control['label']}{limits} [{start}]: ")
+            if control["kind"] == "words":
+                return _words(control, str(start))
+            word = _ask(f"{control['label']} ({control['min']:g} to {control['max']:g}) [{start}]: ")
             if not word:
                 return start
-            if control["kind"] == "words":
-                return word
             try:
                 value = float(word.replace(",", "."))
             except ValueError:
@@ -293,6 +292,27 @@ def _ask(prompt: str) -> str:
     if not line or line.strip().lower() in LEAVE:
         raise LeaveError
     return line.strip()
+
+
+def _words(control: Mapping[str, Any], start: str) -> str:
+    """A text of one line, or of several that an empty one ends; nothing typed keeps what was there."""
+    if control["lines"] == 1:
+        return _ask(f"{control['label']} [{start}]: ") or start
+    _say("", f"{control['label']} (Enter keeps it; else type all of it, and an empty line at the end):")
+    _say(*(f"    {line}" for line in start.splitlines()), wrap=False)
+    first = _ask("  > ")
+    return "\n".join([first, *_lines(control["lines"] - 1)]) if first else start
+
+
+def _lines(most: int) -> Iterator[str]:
+    """Further lines as they are typed, blanks before them too, up to an empty one."""
+    for _ in range(most):
+        sys.stdout.write("  > ")
+        sys.stdout.flush()
+        line = sys.stdin.readline().rstrip()
+        if not line:
+            return
+        yield line
 
 
 def ask_reset() -> bool:

@@ -173,6 +173,12 @@ def test_all_problems_in_one_pass(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert len(message.splitlines()) == 3
 
 
+def test_config_show_takes_a_setting_in_two_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path)
+    assert forge("config", "show", "--changed", "--config", config, "--learning_rate", "0.25") == 0
+    assert "learning_rate: 0.25" in capsys.readouterr().out
+
+
 def test_each_process_leaves_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORGE_EXIT_NOTES", str(tmp_path))
     monkeypatch.setenv("RANK", "3")

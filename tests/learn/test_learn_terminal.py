@@ -129,3 +129,19 @@ def test_test_out_says_whether_it_was_passed(typed: pytest.MonkeyPatch, capsys: 
 def test_a_flag_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert forge("learn", "--colour") == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+SEVERAL = {"kind": "words", "name": "file", "label": "A file", "start": "a: 1\nb: 2", "lines": 4}
+
+
+def test_a_text_of_several_lines_keeps_its_blanks_and_ends_with_an_empty_line(
+    typed: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    terminal = Terminal(course_in(tmp_path))
+    say(typed, "train:", "  steps: 3", "", "not read")
+    assert terminal._control(SEVERAL, SEVERAL["start"]) == "train:\n  steps: 3"
+    assert sys.stdin.readline() == "not read\n"
+    say(typed, "a", "b", "c", "d", "e")
+    assert terminal._control(SEVERAL, SEVERAL["start"]) == "a\nb\nc\nd"
+    say(typed, "")
+    assert terminal._control(SEVERAL, SEVERAL["start"]) == "a: 1\nb: 2"
