@@ -6,6 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forge.learn.experiments.base import Experiment
-from forge.learn.experiments.paradigms import sft
+from forge.learn.experiments.paradigms import distillation, sft
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({"sft": sft.run})
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({"sft": sft.run, "distillation": distillation.run})
