@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
 from forge.core.hashing import derive_seed
-from forge.core.io import storage_errors, write_atomic
 from forge.inference.classification import load_run
 from forge.learn.experiments.base import Live, number, word
-from forge.learn.experiments.paradigms.pairs import SETTINGS
+from forge.learn.experiments.paradigms.pairs import SETTINGS, write_rows
 from forge.learn.experiments.training import Shown, Trained, run_training
 from forge.learn.questions import Value
 from forge.learn.results import Bar, Bars, Lines, Result, shares
@@ -93,14 +90,14 @@ def _settings(live: Live, teacher: Trained, alpha: float, temperature: float, wr
         if draw.random() < wrong:
             row["label"] = draw.choice([label for label in EMBEDDED_LABELS if label != row["label"]])
     name = f"labels_{round(100 * wrong)}_percent_wrong.jsonl"
-    new = _write(live.folder / "data" / "new_pairs.jsonl", generate("validation", MEASURED, difficulty=0.0))
+    new = write_rows(live, "new_pairs.jsonl", generate("validation", MEASURED, difficulty=0.0))
     return {
         "alpha": alpha,
         "teacher.name": teacher.path,
         "distill.forward_kl.temperature": temperature,
         "distill.balance": "none",
         "data.name": None,
-        "data.train": _write(live.folder / "data" / name, rows),
+        "data.train": write_rows(live, name, rows),
         "data.validation": f"!replace {{matched: {new}}}",
         "data.test": None,
         "data.columns.text": "premise",
@@ -110,13 +107,6 @@ def _settings(live: Live, teacher: Trained, alpha: float, temperature: float, wr
         "train.learning_rate": 5e-3,
         "evaluate.every": 100,
     }
-
-
-def _write(path: Path, rows: list[dict[str, str]]) -> Path:
-    with storage_errors("writing the pairs"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def _odds(teacher: Trained, pair: str, temperature: float) -> list[float]:

@@ -6,5 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forge.learn.experiments.base import Experiment
+from forge.learn.experiments.practice import first_run
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({})
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "first-run": first_run.run,
+    }
+)
