@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forge.learn.experiments.base import Experiment
-from forge.learn.experiments.paradigms import sft
+from forge.learn.experiments.paradigms import distillation, rewards, sft
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({"sft": sft.run})
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "sft": sft.run,
+        "distillation": distillation.run,
+        "rewards": rewards.run,
+    }
+)

@@ -1,10 +1,15 @@
-"""What the first two lessons of phase 4 share: the model and its easy pairs of sentences."""
+"""What lessons of phase 4 share: a small model with easy pairs of sentences, and data as a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from forge.core.io import storage_errors, write_atomic
+from forge.learn.experiments.base import Live
 
 CONFIG = "configs/classification/embedded_nli/tiny_distilbert/00_sft.yaml"
 ASKED = 300
@@ -22,3 +27,12 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
 def asked(rows: Iterable[Mapping[str, str]]) -> Iterable[dict[str, str]]:
     """Pairs as questions to a run, each with its `truth`."""
     return ({"text": row["premise"], "text_pair": row["hypothesis"], "truth": row["label"]} for row in rows)
+
+
+def write_rows(live: Live, name: str, rows: Sequence[Mapping[str, str]]) -> Path:
+    """A file of JSON lines beside the runs, for data that an experiment has changed."""
+    path = live.folder / "data" / name
+    with storage_errors(f"writing {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path

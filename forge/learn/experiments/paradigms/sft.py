@@ -72,7 +72,7 @@ def _pairs(examples: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
 
 def _right(rows: Sequence[Mapping[str, Any]]) -> float:
-    return sum(row["label"] == row["truth"] for row in rows) / len(rows)
+    return sum(1 for row in rows if row["label"] == row["truth"]) / len(rows)
 
 
 def _cross_entropy(row: Mapping[str, Any]) -> float:
