@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forge.learn.experiments.base import Experiment
-from forge.learn.experiments.practice import configuration, first_run
+from forge.learn.experiments.practice import configuration, first_run, outputs
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
     {
         "first-run": first_run.run,
         "configuration": configuration.run,
+        "outputs": outputs.run,
     }
 )

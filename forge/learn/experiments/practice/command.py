@@ -80,6 +80,7 @@ def _be(words: Sequence[str], place: Path, out: int) -> None:
         die_with_parent()
         os.dup2(out, 1)
         os.dup2(out, 2)
+        sys.stdout = sys.stderr = os.fdopen(out, "w", encoding="utf-8", buffering=1)  # whatever stood in their place
         os.chdir(place)
         limit = MOST_S + int(os.times().user + os.times().system)
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
@@ -91,5 +92,4 @@ def _be(words: Sequence[str], place: Path, out: int) -> None:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
