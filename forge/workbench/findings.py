@@ -125,7 +125,7 @@ class LayerPoint(Plain):
     accuracy: Figure
     train_accuracy: float | None
     selectivity: Figure | None  # accuracy less that on labels without meaning
-    compression: float | None  # of the online code (MDL); 1 is no help. Null where it was not computed
+    compression: float | None  # of the online code (MDL); 1 is no help. Of labels of the task alone
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Effort:
 
     probes: ProbeSettings
     controls: bool
-    code_lengths: bool
+    code_lengths: bool  # of labels that the task defines
 
     @classmethod
     def of(cls, quick: bool, seed: int) -> Effort:
@@ -75,7 +75,8 @@ def probed(
     for model, layers in models.items():
         mine = {name: features[kept_n] for name, features in layers.items()}
         found[model] = probe_layers(mine, labels_n, splits, effort.probes)
-        curves.append(_curve(model, mine, found[model], labels_n, splits, control, effort))
+        coded = effort.code_lengths and told.of_task
+        curves.append(_curve(model, mine, found[model], labels_n, splits, control, replace(effort, code_lengths=coded)))
     first = next(iter(found.values()))
     return Probing(
         stack=stack,
