@@ -6,5 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forge.learn.experiments.base import Experiment
+from forge.learn.experiments.language_models import attention, bert
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({})
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "attention": attention.run,
+        "bert": bert.run,
+    }
+)
