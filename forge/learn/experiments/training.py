@@ -7,6 +7,7 @@ that was stopped half way continues.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def run_training(config: str, settings: Mapping[str, Any], live: Live, shown: Sh
     """Train a configuration of this repository to its end, or find it done; raises UserError when time is over."""
     words = [f"{key}={_written(value)}" for key, value in settings.items()]
     resolved = resolve(ROOT / config, [*words, f"run.dir={live.folder / RUNS}", "train.threads=1"])
-    command = f"python forge.py --config {config} {' '.join(words)}"
+    command = f"python forge.py --config {config} {shlex.join(words)}"
     done = completed_run(resolved)
     if done is None:
         found = preflight(resolved)
