@@ -11,7 +11,6 @@ import os
 import queue
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,11 +47,11 @@ def _listen(requests: queue.Queue[dict[str, Any]]) -> None:
 
 
 def _answer(request: Mapping[str, Any], send: Tell) -> dict[str, Any]:
-    began = time.process_time()
+    began = _computed()
     try:
         live = Live(Path(request["folder"]), float(request["seconds"]), send)
         result = EXPERIMENTS[request["lesson"]](request["controls"], live)
-        computed = time.process_time() - began
+        computed = _computed() - began
         return {"event": "result", "result": result.model_dump(mode="json"), "computed": computed}
     except ForgeError as error:
         return {"event": "failed", "text": str(error).splitlines()[0]}
@@ -60,6 +59,12 @@ def _answer(request: Mapping[str, Any], send: Tell) -> dict[str, Any]:
         traceback.print_exc()
         why = f"the experiment failed, {type(error).__name__}: {error}; the worker's log has more"
         return {"event": "failed", "text": why}
+
+
+def _computed() -> float:
+    """Seconds that this process has computed, and those it started that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 if __name__ == "__main__":

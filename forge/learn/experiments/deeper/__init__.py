@@ -6,5 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from forge.learn.experiments.base import Experiment
+from forge.learn.experiments.deeper import losses, scale, workbench
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({})
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "losses": losses.run,
+        "workbench": workbench.run,
+        "scale": scale.run,
+    }
+)
