@@ -40,8 +40,7 @@ class Embedded(Section):
     difficulty: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Share of examples that need several steps of reasoning or set a trap."""
     preset: Literal["digits", "line", "lines", "print", "markdown", "a4"] = "lines"
-    """Kind of embedded page: some digits, one line, 1 to 3 lines, lines as in manuals, a small page of Markdown, a
-    sheet of A4."""
+    """Kind of embedded page: a number, a line, 1 to 3 lines, lines as in manuals, a page of Markdown, a sheet of A4."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the generator, apart from the run's own: all runs see the same data."""
 

@@ -32,7 +32,6 @@ class Mix:
     names: float = 0.0  # of files, options, packages, addresses: what manuals are full of
     running: float = 0.0  # share of lines that do not begin a sentence
     unaccented: float = 0.0  # share of pages whose words have no accents
-    digits: int = 0  # above 0, a line is nothing but digits, at most so many and at least half of that
 
 
 class Writer:
@@ -100,10 +99,7 @@ class Writer:
         return " ".join(self.token() for _ in range(self.draw.whole(least, most)))
 
     def line(self, least: int, most: int) -> str:
-        """So many tokens with their punctuation; or digits, where the mix is of those."""
-        if self._mix.digits:
-            count = self.draw.whole(self._mix.digits // 2, self._mix.digits)
-            return "".join(str(self.draw.whole(0, 9)) for _ in range(count))
+        """So many tokens with their punctuation."""
         count = self.draw.whole(least, most)
         if self._mix.running and self.draw.random() < self._mix.running:
             return self._piece(count)

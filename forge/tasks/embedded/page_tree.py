@@ -38,17 +38,11 @@ class Preset:
     degrees: float = 1.0  # at most, either way
     leading: tuple[float, float] = (LEADING, LEADING)  # from base line to base line, in sizes
     paper: bool = False
+    digits: tuple[int, int] = (0, 0)  # each line is one number of so many digits, in one plain face
 
 
 PRESETS = {
-    "digits": Preset(
-        *(32, 96, (15, 15), (4, 6)),
-        Mix(0.0, 0.0, digits=8),
-        lines=(1, 1),
-        noise=(2.0, 8.0),
-        contrast=(0.6, 1.0),
-        turned=0.0,
-    ),
+    "digits": Preset(32, 72, (16, 16), (5, 7), Mix(0.0, 0.0), (1, 1), noise=(2.0, 20.0), turned=0.0, digits=(2, 5)),
     "line": Preset(32, 224, (13, 16), (4, 7), Mix(0.12, 0.20), lines=(1, 1)),
     "lines": Preset(80, 256, (14, 17), (6, 10), Mix(0.12, 0.03), (1, 3), 10_000, 0.01, 0.5, (2.0, 8.0), (0.6, 1.0)),
     "print": Preset(
@@ -91,8 +85,8 @@ def tree(preset: str, split: str, index: int, seed: int = 0) -> Tree:
         raise ValueError(f"no split {split!r}: choose one of {', '.join(SPLITS)}")
     kind, (words, families) = PRESETS[preset], SPLITS[split]
     draw = Chance(f"page/{preset}/{split}/{seed}/{index}")
-    family = draw.one(families)
-    if split == "train" and not kind.paper:
+    family = families[0] if kind.digits[1] else draw.one(families)
+    if split == "train" and not kind.paper and not kind.digits[1]:
         family = varied(family, Chance(f"shape/{preset}/{seed}/{index}"), plain=bool(kind.lines[1]))
     size, left, top = draw.whole(*kind.sizes), draw.whole(*kind.margin), draw.whole(*kind.margin)
     space = Layout(
@@ -115,10 +109,16 @@ def _plain(page: Markdown, space: Layout, writer: Writer, kind: Preset) -> None:
     """Lines, each as long as chance and the page allow, anywhere between top and bottom."""
     space.top = min(space.top, space.bottom - space.line_height)
     room = int((space.bottom - space.top) / space.line_height)
-    lines = tuple(_line(writer, space) for _ in range(min(writer.draw.whole(*kind.lines), room)))
+    draw = writer.draw
+    count = min(draw.whole(*kind.lines), room)
+    lines = tuple(_number(draw, kind.digits) if kind.digits[1] else _line(writer, space) for _ in range(count))
     space.top += writer.draw.random() * (space.bottom - space.top - space.line_height * len(lines))
     space.y = space.top
     space.add(Lines(lines), page.add(Lines(lines)))
+
+
+def _number(draw: Chance, digits: tuple[int, int]) -> str:
+    return "".join(draw.one("0123456789") for _ in range(draw.whole(*digits)))
 
 
 def _line(writer: Writer, space: Layout) -> str:

@@ -1,189 +1,141 @@
-"""Print a text on a page, spoil the page, and let the seeing half of a page reader say what stands where."""
+"""A reader of small pages that learned from numbers alone: what it makes of your page, and what CER says of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
-import torch
+import numpy.typing as npt
+from rapidfuzz.distance import Levenshtein
 
 from forge.core.errors import UserError
-from forge.inference.ocr import Reader, load_reader
+from forge.inference.ocr import PageAnswer, Reader, load_reader, read_pages
 from forge.learn.experiments.base import Live, whole, word
 from forge.learn.experiments.training import Shown, run_training
 from forge.learn.questions import Value
-from forge.learn.results import Heat, Result, Table, word_diff
-from forge.models.capture import HiddenSite, Recorder
-from forge.objectives.auxiliary import Auxiliary
-from forge.objectives.glyphs import CellCharacters, make_cell_head
+from forge.learn.results import Block, Diff, Lines, Mark, Result, Table
 from forge.runs.run_dir import RunDirectory
-from forge.tasks.embedded.page_blocks import Lines, Markdown
-from forge.tasks.embedded.page_fonts import HELD_OUT, TRAINED
-from forge.tasks.embedded.page_image import photograph, picture
+from forge.tasks.embedded.page_blocks import Lines as PlainLines
+from forge.tasks.embedded.page_blocks import Markdown
+from forge.tasks.embedded.page_fonts import TRAINED
+from forge.tasks.embedded.page_image import Picture, photograph
 from forge.tasks.embedded.page_layout import Layout
-from forge.tasks.embedded.page_tree import PRESETS, Tree
+from forge.tasks.embedded.page_tree import PRESETS, Tree, tree
 from forge.tasks.embedded.page_words import CHARACTERS, Chance
 from forge.tasks.metrics.ocr.text import Edits, char_edits, corpus_rate
-from forge.tasks.ocr.pictures import U8, Pictured
-from forge.tasks.ocr.sheet import Sheet
-from forge.train.contents import load_extra
+from forge.tasks.pages.stream import Page
 
-CONFIG = "configs/ocr/embedded_pages/mini_reader/00_sft.yaml"
-PRESET = PRESETS["digits"]
-STEPS = 300
-SIZE, MARGIN = 15, 5  # of the print, in pixels
-PAGES = 60  # to measure the reader on
-FONTS = {family.name: family for family in (*TRAINED, *HELD_OUT)}
-
-
-@dataclass(frozen=True)
-class Sign:
-    """What the reader saw in a strip of 4 pixels: which of all strips, and how many are to its left."""
-
-    strip: int
-    place: int
-    character: str
-    chance: float
-    other: str
-    other_chance: float
-
-
-@dataclass(frozen=True)
-class Eyes:
-    """The encoder with what names the characters in its cells."""
-
-    reader: Reader
-    form: Sheet
-    cells: CellCharacters
+CONFIG = "configs/ocr/embedded_pages/mini_reader/01_digits.yaml"
+STEPS = 350
+OTHERS = 40  # pages with numbers that are read beside the learner's own
+KIND = PRESETS["digits"]
+MARGIN = 6
+DARK = 128  # grey levels below it are dots in the drawing
+_DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # of a Braille sign, 4 high and 2 wide
 
 
 def run(controls: Mapping[str, Value], live: Live) -> Result:
-    """Print `text` in `font` with `noise`, read it, and count the characters that are wrong."""
-    text, font, noise = word(controls, "text"), word(controls, "font"), whole(controls, "noise")
-    page = _print(text, font, noise)
-    live.chart("Learning to see digits, once", "step", "loss", STEPS)
-    settings = {
-        "data.embedded.preset": "digits",
-        "data.max_target_length": 16,
-        "glyphs.alone_steps": STEPS,
-        "train.max_steps": STEPS,
-        "train.learning_rate": 5e-3,
-        "train.warmup_steps": 30,
-        "train.num_workers": 0,
-        "evaluate.every": STEPS,
-        "evaluate.max_examples": 8,
-        "log.every": 10,
-    }
-    trained = run_training(CONFIG, settings, live, Shown(end=0.9, note="learning to see digits, once"))
-    live.progress(0.95, "reading")
-    eyes = _eyes(RunDirectory(trained.path))
-    signs = _read(eyes, page)
-    read = "".join(sign.character for sign in signs)
-    edits = char_edits(read, text)
-    others = [_edits(eyes, index) for index in range(PAGES)]
+    """Let the reader, as it was after so many `steps`, read a page that says `page`, with so much `noise`."""
+    text, noise, steps = word(controls, "page"), whole(controls, "noise"), word(controls, "steps")
+    own = drawn(page_of(text), noise)
+    live.chart("Errors on pages it has not seen, while it learns", "step", "CER", STEPS)
+    shown = Shown("", splits={"validation": "CER"}, split_figure="cer", end=0.85, note="learning to read, once")
+    settings = {"data.test": None, "checkpoint.keep": STEPS // 50}
+    trained = run_training(CONFIG, settings, live, shown)
+    live.progress(0.9, f"reading {OTHERS + 1} pages")
+    others = [drawn(tree("digits", "test", index), noise) for index in range(OTHERS)]
+    mine, *rest = _read(load_reader(RunDirectory(trained.path), steps), [own, *others])
+    edits = char_edits(mine.text, text)
+    many = [char_edits(answer.text, page.markdown) for answer, page in zip(rest, others, strict=True)]
     return Result(
-        said=f"The page says “{text}”, the reader saw “{read}”: {edits.edits} edits for {len(text)} characters, so a "
-        f"character error rate of {edits.rate:.2f}. On {PAGES} other pages of digits it is {corpus_rate(others):.2f}.",
+        said=f"The page says “{text}”, the reader writes “{mine.text}” and is {mine.confidence:.0%} sure. "
+        f"{edits.edits} edit{'s' * (edits.edits != 1)} on {len(text)} characters: a CER of {edits.rate:.0%}.",
         numbers={
             "cer": round(edits.rate, 4),
-            "edits": edits.edits,
-            "characters": len(text),
-            "letters": sum(character.isalpha() for character in text),
-            "digits_read": sum(character.isdigit() for character in read),
-            "of_all": round(corpus_rate(others), 4),
+            "cer_others": round(corpus_rate(many), 4),
+            "digits": sum(character in "0123456789" for character in text),
+            "others": sum(character not in "0123456789" for character in text),
+            "sure": round(mine.confidence, 4),
         },
-        texts={"read": read},
+        texts={"read": mine.text},
         pictures=[
-            _shown(page),
-            Table(
-                title="What it saw, from left to right",
-                header=["at pixel", "character", "chance", "next likeliest", "chance"],
-                rows=[
-                    [f"{4 * one.place}", one.character, f"{one.chance:.0%}", one.other, f"{one.other_chance:.0%}"]
-                    for one in signs
-                ],
+            Block(title="The page", text=dots(own.pixels_HW)),
+            _diff(text, mine.text),
+            _table(edits, many),
+            Lines(
+                title="Errors on pages it has not seen, while it learned",
+                x="step",
+                y="CER",
+                series=[trained.curve("cer", "validation", "CER")],
+                marks=[Mark(x=int(steps), label="this reader")],
+                low=0,
             ),
-            word_diff("From the page to the reading, character by character", " ".join(text), " ".join(read)),
         ],
         run=str(trained.path),
         command=trained.command,
     )
 
 
-def _print(text: str, font: str, noise: int) -> U8:
-    """pixels_HW: the text in black on white, or with noise (a standard deviation in grey levels) on grey."""
-    strange = sorted({character for character in text if character not in CHARACTERS or character == " "})
-    if strange:
-        raise UserError(f"the page cannot be printed with {strange[0]!r}: use digits and plain letters, without blanks")
-    family = FONTS[font]
-    size = round(SIZE * family.scale)
-    layout = Layout(family, size, MARGIN, PRESET.width - MARGIN, MARGIN, PRESET.height)
-    block, markdown = Lines((text,)), Markdown()
-    layout.add(block, markdown.add(block))
+def page_of(text: str) -> Tree:
+    """A page with this one line, set as the reader's own were. Raises UserError where it has no room."""
+    if unknown := sorted(set(text) - set(CHARACTERS)):
+        raise UserError(f"the page maker has no “{unknown[0]}”: use letters, digits and common signs")
+    if not text:
+        raise UserError("an empty page: write a word or a number on it")
+    family = TRAINED[0]
+    layout = Layout(family, KIND.sizes[0], MARGIN, KIND.width - MARGIN, MARGIN, KIND.height - MARGIN)
+    page, line = Markdown(), PlainLines((text,))
+    layout.add(line, page.add(line))
     if not layout.fits:
-        raise UserError(f"“{text}” is wider than the page: leave out a character or two")
-    look = replace(PRESET, turned=0.0, noisy=float(noise > 0), noise=(noise, noise), contrast=(0.8, 0.8))
-    return photograph(Tree(look, family, (block,), markdown, layout), Chance(f"lesson/{text}")).pixels_HW
+        raise UserError(f"“{text}” is too wide for so small a page: take out a letter")
+    return Tree(KIND, family, (line,), page, layout)
 
 
-def _eyes(run: RunDirectory) -> Eyes:
-    """The trained encoder, and the head that training put beside it."""
-    reader = load_reader(run)
-    model, form = reader.reading.model, reader.reading.task.form
-    assert isinstance(form, Sheet)
-    width, depth = model.config.encoder.hidden_size, model.config.encoder.num_hidden_layers
-    head = make_cell_head(width, form.grid.sub_cells, model.config.decoder.vocab_size, seed=0)
-    blank = int(form.tokenizer.pad_token_id)
-    cells = CellCharacters("cells", 1.0, HiddenSite("encoder", depth), head, blank)
-    extra = Auxiliary([cells], model).extra
-    assert extra is not None
-    load_extra(extra, run.checkpoint("best"))
-    return Eyes(reader, form, cells)
+def drawn(page: Tree, noise: int) -> Picture:
+    """The page, black on white, with noise of this standard deviation in grey levels; the same each time."""
+    look = replace(KIND, noisy=float(noise > 0), noise=(noise, noise), contrast=(1.0, 1.0))
+    return photograph(replace(page, preset=look), Chance(f"lesson/{page.markdown}"))
 
 
-@torch.inference_mode()
-def _read(eyes: Eyes, pixels_HW: U8) -> list[Sign]:
-    """Every place that is not blank, row by row."""
-    batch = eyes.form.collate([Pictured(pixels_HW, "")], None)
-    model, site = eyes.reader.reading.model, eyes.cells.site
-    start = torch.tensor([[eyes.form.start]])
-    with Recorder(model, hidden=[site]) as recorder:
-        model(pixel_values=batch["pixel_values"], decoder_input_ids=start)
-        states_BLD = recorder.take().hidden[site]
-    chances_SV = eyes.cells.logits(states_BLD, eyes.form.grid.sub_cells)[0].flatten(0, 1).softmax(-1)
-    top = chances_SV.topk(2)
-    across = eyes.form.grid.columns * eyes.form.grid.sub_cells
-    name = eyes.form.tokenizer.convert_ids_to_tokens
-    signs = list[Sign]()
-    for place, (ids, chances) in enumerate(zip(top.indices.tolist(), top.values.tolist(), strict=True)):
-        if ids[0] == eyes.cells.blank:
+def dots(pixels_HW: npt.NDArray[np.uint8]) -> str:
+    """A page in Braille signs, each of 4 × 2 pixels; the page is made of whole ones."""
+    height, width = pixels_HW.shape
+    dark_RrCc = (pixels_HW < DARK).reshape(height // 4, 4, width // 2, 2)
+    signs_RC = 0x2800 + np.einsum("arbc,rc->ab", dark_RrCc, _DOTS)
+    return "\n".join("".join(map(chr, row)) for row in signs_RC.tolist())
+
+
+def _read(reader: Reader, pages: Iterable[Picture]) -> Sequence[PageAnswer]:
+    coloured = [np.repeat(page.pixels_HW[..., None], 3, axis=2) for page in pages]
+    asked = [Page(1, pixels, (float(KIND.width), float(KIND.height)), 0) for pixels in coloured]
+    answers = list(read_pages(reader, asked, retries=0))
+    return [answer for answer in answers if isinstance(answer, PageAnswer)]
+
+
+def _diff(page: str, read: str) -> Diff:
+    """With as many characters in its pieces as there are edits to be made; a replaced one is in both."""
+    pieces: list[tuple[Literal["same", "gone", "new"], str]] = []
+    for part in Levenshtein.opcodes(page, read):
+        before, after = page[part.src_start : part.src_end], read[part.dest_start : part.dest_end]
+        if part.tag == "equal":
+            pieces.append(("same", before))
             continue
-        sign = Sign(place, place % across, name(ids[0]), chances[0], _named(name(ids[1])), chances[1])
-        if signs and place - signs[-1].strip == 1:  # no character is so narrow: one of the two is not there
-            signs[-1] = max(signs[-1], sign, key=lambda one: one.chance)
-        else:
-            signs.append(sign)
-    return signs
+        if before:
+            pieces.append(("gone", before))
+        if after:
+            pieces.append(("new", after))
+    return Diff(title="Only on the page, and only in what was read", pieces=pieces)
 
 
-def _named(character: str) -> str:
-    return "(nothing)" if character == "<pad>" else character
-
-
-def _edits(eyes: Eyes, index: int) -> Edits:
-    """A page of the test, as hard as those of training."""
-    page = picture("digits", "test", index)
-    return char_edits("".join(sign.character for sign in _read(eyes, page.pixels_HW)), page.markdown)
-
-
-def _shown(pixels_HW: U8) -> Heat:
-    """The page around its print, dark where it is dark; two rows of pixels are one."""
-    dark_HW = 1.0 - pixels_HW.astype(np.float64) / 255
-    dark_HW = dark_HW.reshape(-1, 2, dark_HW.shape[1]).mean(1)[:, :72]
-    return Heat(
-        title="The page, as the reader gets it: numbers from 0 (white) to 1 (black)",
-        rows=[""] * dark_HW.shape[0],
-        columns=[""] * dark_HW.shape[1],
-        values=[[round(float(value), 2) for value in row] for row in dark_HW],
+def _table(own: Edits, others: Sequence[Edits]) -> Table:
+    edits, characters = (sum(values) for values in zip(*((one.edits, one.reference) for one in others), strict=True))
+    return Table(
+        title="Character error rate",
+        header=["read", "edits", "characters", "CER"],
+        rows=[
+            ["your page", str(own.edits), str(own.reference), f"{own.rate:.0%}"],
+            [f"{len(others)} numbers, as noisy", str(edits), str(characters), f"{corpus_rate(others):.0%}"],
+        ],
     )
