@@ -11,6 +11,7 @@ from forge.workbench.aligned import excludes_zero
 from forge.workbench.findings import Answer, Compared, CurveDifference, Figure, Nearer, Probing, Verdict
 
 _ANSWERS: Mapping[int, Answer] = {1: "yes", 0: "no", -1: "opposite"}
+LEAST_SPLITS = 3  # two say next to nothing of how far splits lie apart
 Names = Mapping[str, str]
 """What each model is called in a sentence, by key."""
 
@@ -22,7 +23,7 @@ def of_nearer(told: Nearer, names: Names) -> Verdict:
     found = {
         "yes": f"In the {told.stack}, {who} is nearer to {reference} than {than}: its layers of like depth are",
         "no": f"In the {told.stack}, {who} is not shown to be nearer to {reference} than {than}: CKA differs by",
-        "opposite": f"In the {told.stack}, {who} is further from {reference} than {than}: CKA is lower by",
+        "opposite": f"In the {told.stack}, {who} is further from {reference} than {than}: CKA differs by",
         "unknown": f"In the {told.stack}, it cannot be told whether {who} is nearer to {reference} than {than}",
     }[answer]
     ends = {"yes": f" {_signed(told.mean)} more alike (CKA).", "unknown": "."}
@@ -66,9 +67,9 @@ def of_compared(told: Compared, names: Names) -> list[Verdict]:
 
 
 def of_probing(told: Probing, difference: CurveDifference, names: Names) -> Verdict | None:
-    """Whether the last layer of a model says more of a label than that of another; None where it has no interval."""
+    """Whether the last layer of a model says more of a label than that of another; None where splits are too few."""
     figure = difference.layers[-1]
-    if figure.value is None or not figure.interval or figure.interval[0] is None:
+    if told.splits < LEAST_SPLITS or figure.value is None or not figure.interval or figure.interval[0] is None:
         return None
     who, than = names[difference.model], names[difference.than]
     answer = _ANSWERS[excludes_zero(figure)]

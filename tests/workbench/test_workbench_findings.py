@@ -156,6 +156,7 @@ def test_the_last_layer_is_what_a_probe_speaks_of() -> None:
     assert (verdict.answer, verdict.figure) == ("opposite", last)
     without = CurveDifference("student", "baseline", (first, Figure(0.1, (None, None))))
     assert of_probing(told, without, NAMES) is None
+    assert of_probing(replace(told, splits=2), CurveDifference("student", "baseline", (first, last)), NAMES) is None
 
 
 # What figures are made of
