@@ -141,7 +141,7 @@ def _samples(group: Mapping[str, Any]) -> Table:
         title=f"Update 1: four tries at “{group['prompt']}”",
         header=["it wrote", "reward", "becomes"],
         rows=[
-            [s["text"], f"{s['reward']:.2f}", signs[(s["advantage"] > 0) - (s["advantage"] < 0)]]
+            [_cut(s["text"]), f"{s['reward']:.2f}", signs[(s["advantage"] > 0) - (s["advantage"] < 0)]]
             for s in group["samples"]
         ],
     )
@@ -152,12 +152,17 @@ def _translations(learned: Trained) -> Table:
     first, *_, last = (record["samples"] for record in learned.records if record["kind"] == "evaluation")
     return Table(
         title="New sentences",
-        header=["sentence", "before", "after"],
+        header=["sentence", "", "translation"],
         rows=[
-            [a["source"], *(textwrap.shorten(one["translation"], WIDEST, placeholder=" …") for one in (a, b))]
+            row
             for a, b in list(zip(first, last, strict=True))[:SENTENCES]
+            for row in ([a["source"], "before", _cut(a["translation"])], ["", "after", _cut(b["translation"])])
         ],
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
 def _warnings(learned: Trained) -> list[Block]:

@@ -82,9 +82,10 @@ def _cross_entropy(row: Mapping[str, Any]) -> float:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    short = [row for row in rows if len(_pair(row)) <= LONGEST]
+    short = sorted((row for row in rows if len(_pair(row)) <= LONGEST), key=_cross_entropy)
+    spread = [short[round(place * (len(short) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
     return Table(
-        title="Some new pairs",
+        title="Some new pairs, from the one that cost least to the one that cost most",
         header=["pair", "label", "its odds", "cross-entropy"],
         rows=[
             [
@@ -93,7 +94,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
                 f"{row['probabilities'][row['truth']]:.1%}",
                 f"{_cross_entropy(row):.2f}",
             ]
-            for row in short[:SHOWN]
+            for row in spread
         ],
     )
 
