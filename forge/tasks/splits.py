@@ -47,11 +47,13 @@ def read_splits(data: Data, asset: Asset | None) -> RawData:
 
 
 def _generate(data: Data, role: str, name: str, reference: str) -> Table:
-    from forge.tasks.embedded.nli import generate
+    from forge.tasks.embedded.nli import SPLITS, generate
 
-    split = role
+    # Standing in for another data set, its names of splits mean nothing here, and the role decides.
+    split = reference if reference in SPLITS else role
     if role == "validation" and "mismatched" in f"{name} {reference}":
         split = "validation_mismatched"
-    size = data.embedded.train_size if role == "train" else EMBEDDED_EVAL_SIZE
+    size = data.embedded.train_size if split == "train" else EMBEDDED_EVAL_SIZE
     rows = generate(split, size, seed=data.embedded.seed, difficulty=data.embedded.difficulty)
+    rows = rows if role == "train" else rows[:EMBEDDED_EVAL_SIZE]
     return from_rows(f"embedded/nli:{split}", rows)
