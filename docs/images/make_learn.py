@@ -15,7 +15,9 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
-SHOWN = {"map": ("", ".phases"), "lesson": ("lesson/neural-networks", ".lesson")}
+SHOWN = {"map": ("", ".phases")} | {
+    name: (f"lesson/{name}", ".lesson") for name in ("attention", "documents", "rewards", "outputs")
+}
 
 
 def main() -> None:

@@ -238,6 +238,7 @@ class AtPrompts(io.TextIOBase):
         self.tried: set[str] = set()
         self.shown: list[str] = []  # what stands on the screen without what is typed
         self.prompts = self.seen = 0
+        self.lines: list[str] = []  # of a text of several, still to be typed
         self.questions: dict[str, tuple[str, Question]] = {}
         for name, lesson in course.lessons.items():
             for part in lesson.file.check:
@@ -256,6 +257,8 @@ class AtPrompts(io.TextIOBase):
 
     def _answer(self, text: str) -> str:
         prompt = text.rsplit("\n", 1)[-1]
+        if prompt == "  > " and self.lines:
+            return self.lines.pop(0)
         if prompt == "> ":
             following = self.course.view_map()["next"]
             return "" if following else "q"
@@ -277,11 +280,15 @@ class AtPrompts(io.TextIOBase):
         now = flat(text)
         latest = max(self.questions, key=lambda ask: (now.rfind(f"uestion: {ask}"), len(ask)))  # one may begin another
         name, question = self.questions[latest]
-        if prompt not in {"Your answer: ", "Your choice: "} and not prompt.startswith("Your choice ["):
+        if prompt not in {"Your answer: ", "Your choice: ", "  > "} and not prompt.startswith("Your choice ["):
             return self._control(name, question, prompt.partition(" [")[0])
         if prompt.startswith("Your choice ["):
             label = re.findall(r"^(.*):\n(?:  \d+  .*\n)+\Z", text[: -len(prompt)], re.MULTILINE)[-1]
             return self._control(name, question, label)
+        if prompt == "  > ":
+            label = re.findall(r"^(.*) \(Enter keeps it;", text, re.MULTILINE)[-1]
+            first, *self.lines = [*self._control(name, question, label).splitlines(), ""]
+            return first
         if question.ask not in self.tried:
             self.tried.add(question.ask)
             wrong = a_wrong_answer(question)[0]
