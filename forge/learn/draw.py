@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 WIDTH = 72
+TABLE_WIDTH, LEAST_COLUMN = 100, 12
 PLOT_WIDTH, PLOT_HEIGHT = 56, 10
 SHADES = " ·░▒▓█"
 SIGNS = "●○▲△■□"
@@ -78,9 +81,23 @@ def _bars(picture: Mapping[str, Any]) -> list[str]:
 
 def _table(picture: Mapping[str, Any]) -> list[str]:
     rows = [picture["header"], *picture["rows"]]
-    wide = [max(len(row[i]) for row in rows) for i in range(len(picture["header"]))]
-    lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip() for row in rows]
-    return [lines[0], "  ".join("─" * w for w in wide), *lines[1:]]
+    wide = _fitting([max(len(row[i]) for row in rows) for i in range(len(picture["header"]))])
+    head, *body = ([textwrap.wrap(cell, max(w, 1)) for cell, w in zip(row, wide, strict=True)] for row in rows)
+    return [*_row(head, wide), "  ".join("─" * w for w in wide), *(line for row in body for line in _row(row, wide))]
+
+
+def _row(cells: Sequence[Sequence[str]], wide: Sequence[int]) -> list[str]:
+    """A row's lines: as many as its tallest cell has."""
+    lines = zip_longest(*cells, fillvalue="")
+    return ["  ".join(f"{cell:<{w}}" for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines] or [""]
+
+
+def _fitting(wide: Sequence[int]) -> list[int]:
+    """Widths of columns that fit together, the widest cut down first."""
+    kept = list(wide)
+    while sum(kept) + 2 * (len(kept) - 1) > TABLE_WIDTH and max(kept) > LEAST_COLUMN:
+        kept[kept.index(max(kept))] -= 1
+    return kept
 
 
 def _diff(picture: Mapping[str, Any]) -> list[str]:

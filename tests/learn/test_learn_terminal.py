@@ -41,6 +41,15 @@ def test_a_chart_says_where_its_lines_begin_and_end() -> None:
     assert "┊" in text
 
 
+def test_cells_of_a_wide_table_take_several_lines() -> None:
+    long = "stopped after step 140 (Ctrl-C); checkpoint-140 is saved, and the same command continues"
+    rows = [["reason", long, "all 240 steps done, and nothing more to say about them all"], ["", "", ""]]
+    text = draw({"kind": "table", "title": "Two runs", "header": ["", "stopped", "never"], "rows": rows})
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert [line.split("  ")[0] for line in text.splitlines()[3:5]] == ["reason", ""]
+    assert set(long.split()) < set(text.split())
+
+
 def test_a_diff_can_be_told_apart_without_colour() -> None:
     text = draw(next(picture for picture in PICTURES if picture.kind == "diff").model_dump())
     assert text.splitlines()[1] == "all old [-dogs-] {+owls+} ran {+far+}"
