@@ -86,8 +86,8 @@ class Trainer:
                 self._finish_save()
             raise
         self._finish_save()
-        if warning := state.without_gain(self.settings.evaluate.metric):
-            self.emit(Notice(warning, "warning"))
+        if not self.settings.checkpoint.average:  # else it is told once that is measured
+            self._tell_without_gain()
         reason = state.stopped or f"all {self.total_steps} steps done"
         self.emit(Finished(state.step, reason, time.monotonic() - started))
         return state
@@ -166,6 +166,8 @@ class Trainer:
             if main:
                 store.drop_average()
             self.averaged = Average(asked) if asked else None
+            if asked:
+                self._tell_without_gain()
             self._progress()
             return
         folders = [store.run_dir / name for name in of]
@@ -178,6 +180,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         fill(self.parts.model, store.run_dir / AVERAGE / WEIGHTS_FILE)
         self.averaged = self._measure_average(Average(self.settings.checkpoint.average or 0, of))
+        self._tell_without_gain()
         self._progress()
 
     def _to_average(self, asked: int) -> list[str]:
@@ -381,6 +384,14 @@ class Trainer:
                 "with configs/accelerate/ddp.yaml"
             )
 
+    def _without_gain(self) -> str:
+        averaged = self.averaged.value if self.averaged else None
+        return self.state.without_gain(self.settings.evaluate.metric, averaged)
+
+    def _tell_without_gain(self) -> None:
+        if warning := self._without_gain():
+            self.emit(Notice(warning, "warning"))
+
     def _progress(self) -> None:
         state, best = self.state, self.state.best
         progress = {
@@ -394,7 +405,7 @@ class Trainer:
             "best": {"metric": self.settings.evaluate.metric} | asdict(best) if best else None,
             "checkpoint": self.saver.newest,
             "start": state.start,
-            "remark": state.without_gain(self.settings.evaluate.metric),
+            "remark": self._without_gain(),
         }
         self.emit(Progressed(progress | ({"average": asdict(self.averaged)} if self.averaged else {})))
 

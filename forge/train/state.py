@@ -48,12 +48,12 @@ class TrainingState:
     skipped_in_row: int = 0  # steps left out one after another because their gradient was not finite
     start: float | None = None  # the deciding metric before the first step, where it was measured
 
-    def without_gain(self, metric: str) -> str:
-        """What to say where no evaluation came out better than the start, which was measured; else nothing."""
+    def without_gain(self, metric: str, averaged: float | None = None) -> str:
+        """What to say where neither an evaluation nor the average came out better than the start; else nothing."""
         if self.start is None or self.best is None:
             return ""
         sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
-        if sign * self.best.value > sign * self.start:
+        if any(sign * value > sign * self.start for value in (self.best.value, averaged) if value is not None):
             return ""
         return f"no evaluation is better than the start ({metric} {self.start:.4f}): nothing was gained"
 

@@ -6,6 +6,7 @@ A model is nearer, or better read, only where the whole interval is on that side
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from forge.workbench.aligned import excludes_zero
 from forge.workbench.findings import Answer, Compared, CurveDifference, Figure, Nearer, Probing, Verdict
@@ -36,34 +37,40 @@ def of_compared(told: Compared, names: Names) -> list[Verdict]:
     """Whether a model answers as the reference more often, and whether it repeats its mistakes more often."""
     who, than, reference = names[told.model], names[told.than], names[told.reference]
     found = []
+    sentences: Mapping[Answer, str]
     if told.agreement:
         figure = told.agreement.difference
-        answer = _ANSWERS[excludes_zero(figure)]
         how = f"{_share(told.agreement.model)} and {_share(told.agreement.than)}, a difference of {_points(figure)}"
-        sentence = {
+        sentences = {
             "yes": f"{who} agrees with {reference} more often than {than}: {how}.",
             "no": f"{who} is not shown to agree with {reference} more often than {than}: {how}.",
             "opposite": f"{who} agrees with {reference} less often than {than}: {how}.",
-        }[answer]
+        }
         question = f"Does {who} answer as {reference} more often than {than}?"
-        found.append(
-            Verdict("agreement", question, answer, _capital(sentence), figure, model=told.model, than=told.than)
-        )
+        found.append(_compared("agreement", question, sentences, figure, told))
     if told.copied_errors:
         figure = told.copied_errors.difference
-        answer = _ANSWERS[excludes_zero(figure)]
         rows = f"{told.copied_errors.rows:,} mistakes of {reference}"
         how = f"{_share(told.copied_errors.model)} and {_share(told.copied_errors.than)} of {rows}, {_points(figure)}"
-        sentence = {
+        sentences = {
             "yes": f"{who} repeats mistakes of {reference} more often than {than}: {how}.",
             "no": f"{who} is not shown to repeat mistakes of {reference} more often than {than}: {how}.",
             "opposite": f"{who} repeats mistakes of {reference} less often than {than}: {how}.",
-        }[answer]
+        }
         question = f"Did {who} learn the mistakes of {reference}?"
-        found.append(
-            Verdict("copied_errors", question, answer, _capital(sentence), figure, model=told.model, than=told.than)
-        )
+        found.append(_compared("copied_errors", question, sentences, figure, told))
     return found
+
+
+def _compared(
+    about: Literal["agreement", "copied_errors"],
+    question: str,
+    sentences: Mapping[Answer, str],
+    figure: Figure,
+    told: Compared,
+) -> Verdict:
+    answer = _ANSWERS[excludes_zero(figure)]
+    return Verdict(about, question, answer, _capital(sentences[answer]), figure, model=told.model, than=told.than)
 
 
 def of_probing(told: Probing, difference: CurveDifference, names: Names) -> Verdict | None:

@@ -10,7 +10,7 @@ from forge.learn.experiments.base import Live, whole
 from forge.learn.experiments.language_models.taught import EASY, taught
 from forge.learn.experiments.training import Shown, Trained, run_training
 from forge.learn.questions import Value
-from forge.learn.results import Bar, Bars, Lines, Result, Table
+from forge.learn.results import Bar, Bars, Lines, Picture, Result, Table
 from forge.tasks.embedded.nli import generate
 
 CONFIG = "configs/classification/_base.yaml"
@@ -59,34 +59,39 @@ def run(controls: Mapping[str, Value], live: Live) -> Result:
             "schooled": right[SCHOOLED],
             "ahead": round(100 * right[SCHOOLED]) - round(100 * right[FRESH]),
         },
-        pictures=[
-            Lines(
-                title=f"Right answers on {ASKED} new pairs: does the second sentence contradict the first?",
-                x="step",
-                y="share right",
-                series=[trained.curve("accuracy", "validation", name) for name, trained in runs.items()],
-                low=0.5,
-                high=1,
-            ),
-            Bars(
-                title="At the end",
-                bars=[
-                    Bar(label="always “no”", value=always_no),
-                    *(Bar(label=name, value=round(right[name], 3), strong=name == SCHOOLED) for name in runs),
-                ],
-            ),
-            Table(
-                title="What each was given",
-                header=["network", "pairs seen before", "examples of the new question", "steps"],
-                rows=[
-                    [FRESH, "0", str(counts[FRESH]), str(steps)],
-                    [SCHOOLED, "4000", str(counts[SCHOOLED]), str(steps)],
-                ],
-            ),
-        ],
+        pictures=_pictures(runs, counts, steps, always_no),
         run=str(runs[SCHOOLED].path),
         command=runs[SCHOOLED].command,
     )
+
+
+def _pictures(runs: Mapping[str, Trained], counts: Mapping[str, int], steps: int, always_no: float) -> list[Picture]:
+    right = {name: trained.last("accuracy", "validation") for name, trained in runs.items()}
+    return [
+        Lines(
+            title=f"Right answers on {ASKED} new pairs: does the second sentence contradict the first?",
+            x="step",
+            y="share right",
+            series=[trained.curve("accuracy", "validation", name) for name, trained in runs.items()],
+            low=0.5,
+            high=1,
+        ),
+        Bars(
+            title="At the end",
+            bars=[
+                Bar(label="always “no”", value=always_no),
+                *(Bar(label=name, value=round(right[name], 3), strong=name == SCHOOLED) for name in runs),
+            ],
+        ),
+        Table(
+            title="What each was given",
+            header=["network", "pairs seen before", "examples of the new question", "steps"],
+            rows=[
+                [FRESH, "0", str(counts[FRESH]), str(steps)],
+                [SCHOOLED, "4000", str(counts[SCHOOLED]), str(steps)],
+            ],
+        ),
+    ]
 
 
 def _questions(folder: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from forge.learn.experiments.base import Live, whole, word
 from forge.learn.experiments.language_models.taught import EASY, taught
 from forge.learn.experiments.training import Shown, run_training
 from forge.learn.questions import Value
-from forge.learn.results import Bar, Bars, Result, Table
+from forge.learn.results import Bar, Bars, Picture, Result, Table
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.embedded.nli import generate
 
@@ -82,21 +82,7 @@ def run(controls: Mapping[str, Value], live: Live) -> Result:
             "smaller": round(big.weights / small.weights),
         },
         pictures=[
-            Bars(
-                title="Weights, in millions, of the real ones",
-                bars=[
-                    Bar(label=name, value=value, strong=name == f"BERT, {layers} layers")
-                    for name, value in millions.items()
-                ],
-                most=whole_bert,
-            ),
-            Table(
-                title=f"Multiplications for one sentence of {TOKENS} tokens, in millions",
-                header=["", "weights", "multiplications"],
-                rows=[
-                    [name, f"{count / 1e6:,.1f}", f"{products / 1e6:,.0f}"] for name, (count, products) in sizes.items()
-                ],
-            ),
+            *_real_ones(sizes, millions, f"BERT, {layers} layers"),
             Table(
                 title=f"The tiny pair, asked about {ASKED} pairs",
                 header=["", "weights", "file", "computing", "right", "as the teacher"],
@@ -106,6 +92,21 @@ def run(controls: Mapping[str, Value], live: Live) -> Result:
         run=str(trained.path),
         command=trained.command,
     )
+
+
+def _real_ones(sizes: Mapping[str, tuple[int, int]], millions: Mapping[str, float], chosen: str) -> list[Picture]:
+    return [
+        Bars(
+            title="Weights, in millions, of the real ones",
+            bars=[Bar(label=name, value=value, strong=name == chosen) for name, value in millions.items()],
+            most=max(millions.values()),
+        ),
+        Table(
+            title=f"Multiplications for one sentence of {TOKENS} tokens, in millions",
+            header=["", "weights", "multiplications"],
+            rows=[[name, f"{count / 1e6:,.1f}", f"{products / 1e6:,.0f}"] for name, (count, products) in sizes.items()],
+        ),
+    ]
 
 
 def _row(name: str, one: Answered, right: int, agree: int) -> list[str]:
