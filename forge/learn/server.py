@@ -197,11 +197,15 @@ async def _tell_error(request: Request, error: Exception) -> Response:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on the loopback. Raises UserError where the port is taken."""
+    """A socket on the loopback; whoever connects from now on waits for the server rather than being refused.
+
+    Raises UserError where the port is taken.
+    """
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((HOST, port))
+        made.listen()
     except OSError as error:
         made.close()
         raise UserError(f"--port {port}: {os.strerror(error.errno or 0)}; leave it out for a free one") from None

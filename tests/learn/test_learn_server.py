@@ -261,6 +261,12 @@ def test_a_taken_port_is_one_line(page: Served) -> None:
         listen(page.port)
 
 
+def test_who_opens_the_address_at_once_is_not_refused() -> None:
+    """The address is printed, and opened in a browser, before the server runs."""
+    with listen(0) as made, socket.create_connection(made.getsockname(), timeout=5):
+        pass
+
+
 def test_the_server_listens_on_the_loopback_alone(page: Served) -> None:
     assert page._socket.getsockname()[0] == "127.0.0.1"
 
