@@ -42,7 +42,6 @@ from bench.kd_case import shown
 from bench.machine import write_table
 from forge import assemble
 from forge.config.schema import RL, Train
-from forge.models.generate import end_tokens
 from forge.models.head import find_head
 from forge.objectives.rl.decoder_only import DecoderOnly
 from forge.objectives.rl.judge import Asked, Judge
@@ -51,6 +50,7 @@ from forge.objectives.rl.rolling import Roller
 from forge.objectives.rl.rules import rules_of
 from forge.tasks.base import Batch
 from forge.tasks.rewards.base import Sample
+from forge.tasks.written import end_tokens
 from forge.train.engine import Engine
 from forge.train.optim import build_optimizer
 from forge.train.step import Updater

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reader_stub import noise, stub_reader
+from datasets import Dataset
+from reader_stub import noise, pictured, stub_reader
 
 from forge.core.errors import UserError
 from forge.inference import tries
@@ -56,6 +57,16 @@ def test_the_same_page_gives_the_same_text_wherever_it_stands() -> None:
     first = read_images(drawn, [one, other, one])
     assert first[0] == first[2] != first[1]
     assert read_images(drawn, [other] * 9 + [one])[-1] == first[0]
+
+
+def test_an_evaluation_names_the_pages_whose_text_did_not_end() -> None:
+    rows = Dataset.from_dict({"page": ["one", "other"], "markdown": ["abc", "abc"]})
+    for ending, length, cut_off in ((-1.0, 3, ["one", "other"]), (1.0, 1, [])):
+        loaded = stub_reader({"a": 0.0, "": ending}, most=4)
+        task, model = loaded.reading.task, loaded.reading.model
+        outputs = task.infer(model, task.form.collate(pictured(noise(2)), None))
+        assert [len(one.ids) for one in outputs] == [length, length]
+        assert task.score(outputs, rows).detail["cut_off"] == cut_off
 
 
 def test_refusals_keep_their_place(reader: Reader) -> None:

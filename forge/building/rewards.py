@@ -19,7 +19,6 @@ from forge.config.schema.rl import Gate as GateSettings
 from forge.config.schema.rl import Reward as RewardSettings
 from forge.core.assets import SMOKE_STEPS, Wanted, locate
 from forge.core.errors import UserError
-from forge.models.generate import end_tokens
 from forge.models.head import find_head
 from forge.models.identity import weights_sha256
 from forge.models.lora import scales
@@ -35,7 +34,7 @@ from forge.tasks.rewards.base import Reward, Sample
 from forge.tasks.rewards.plugin import TRIED, Plugin, load_plugin, try_plugin
 from forge.tasks.rewards.score import Gate
 from forge.tasks.rewards.table import Setting, check_weights, make_reward
-from forge.tasks.written import WritingTask
+from forge.tasks.written import WritingTask, end_tokens
 from forge.train.shards import is_sharding
 
 

@@ -17,7 +17,7 @@ from forge.building.base import Built, Sampling, Site, whole_head
 from forge.config.schema import Model, Settings
 from forge.core.errors import UserError
 from forge.models.adapt import adapt
-from forge.models.generate import Decoding, end_tokens, write
+from forge.models.generate import Decoding, write
 from forge.models.languages import Direction, direction, set_languages
 from forge.models.load import load_tokenizer, longest_input, peek, tokenizer_files
 from forge.models.seq2seq import load_seq2seq, start_token
@@ -27,6 +27,7 @@ from forge.tasks.metrics.translation import TER_WORD_PAIRS
 from forge.tasks.parallel import ParallelData, read_parallel
 from forge.tasks.sources import Table
 from forge.tasks.translation import TranslationTask
+from forge.tasks.written import end_tokens
 
 EMBEDDED_PIECES = 1_200  # of the tokenizer that an embedded model gets
 TRAINED_ON = 1_000_000  # pairs, at most, from which a tokenizer learns its pieces

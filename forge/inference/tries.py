@@ -17,13 +17,13 @@ from accelerate import Accelerator
 
 from forge.building.ocr import Reading
 from forge.core.hashing import derive_seed
-from forge.models.generate import end_tokens, write_watched
+from forge.models.generate import write_watched
 from forge.models.watch import Watched
 from forge.tasks.base import Batch, forward
 from forge.tasks.metrics.ocr.loops import Loop, looping
 from forge.tasks.ocr.asked import RETRIES, TEMPERATURES
 from forge.tasks.ocr.pictures import Pictured
-from forge.tasks.written import nll
+from forge.tasks.written import end_tokens, nll
 
 
 @dataclass(frozen=True)

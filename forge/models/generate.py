@@ -18,6 +18,7 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from forge.models.search import UnableError, search
 from forge.models.watch import Watch, Watched
 from forge.tasks.base import PROMPT_TOKENS, Batch
+from forge.tasks.written import end_tokens
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,6 @@ def prompts_of(batch: Batch) -> Batch:
         for name, value in batch.items()
         if name not in answers
     }
-
-
-def end_tokens(model: Any) -> set[int]:
-    """Tokens that end a text."""
-    end = model.generation_config.eos_token_id
-    return set(end if isinstance(end, list) else [end])
 
 
 def _until_end(ids: list[int], ends: set[int]) -> list[int]:

@@ -19,6 +19,7 @@ ODD_PAGES = {
     "blank_with_text": "blank pages got text",
     "nothing_read": "pages got none",
     "loops": "pages end in a loop",
+    "cut_off": "pages were cut off, since their texts did not end",
     "invented_tables": "pages have more tables than there are",
 }
 MOST_SHOWN = 5
@@ -97,7 +98,7 @@ def page_lines(system: Mapping[str, Any]) -> list[str]:
     worst = [f"{page['page']} ({page['cer']:.2f})" for page in system["worst"][:MOST_SHOWN]]
     lines += [f"  worst pages (CER): {', '.join(worst)}"] if worst else []
     for name, about in ODD_PAGES.items():
-        if odd := [one if isinstance(one, str) else one["page"] for one in system[name]]:
+        if odd := [one if isinstance(one, str) else one["page"] for one in system.get(name, ())]:
             more = f" and {len(odd) - MOST_SHOWN:,} more" if len(odd) > MOST_SHOWN else ""
             lines.append(f"  {len(odd):,} {about}: {', '.join(odd[:MOST_SHOWN])}{more}")
     return lines

@@ -47,6 +47,7 @@ class Written:
     ids: list[int]
     nll: float  # of the reference, in nats
     tokens: int  # of the reference
+    ended: bool  # by the model; else the limit cut it off
 
 
 def infer_written(model: torch.nn.Module, batch: Batch, write: Write) -> list[Written]:
@@ -55,8 +56,15 @@ def infer_written(model: torch.nn.Module, batch: Batch, write: Write) -> list[Wr
     if "labels" in batch:
         nll_B = nll(forward(model, batch).logits, batch["labels"]).tolist()
         tokens_B = (batch["labels"] != IGNORED_LABEL).sum(1).tolist()
-    texts = write(model, batch)
-    return [Written(*one) for one in zip(texts, nll_B, tokens_B, strict=True)]
+    texts, ends = write(model, batch), end_tokens(model)
+    ended_B = [bool(ids) and ids[-1] in ends for ids in texts]
+    return [Written(*one) for one in zip(texts, nll_B, tokens_B, ended_B, strict=True)]
+
+
+def end_tokens(model: Any) -> set[int]:
+    """Tokens that end a text."""
+    end = model.generation_config.eos_token_id
+    return set(end if isinstance(end, list) else [end])
 
 
 def decoded(tokenizer: Any, ids: Sequence[Sequence[int]]) -> list[str]:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from forge.config.schema import Teacher
 from forge.core.errors import UserError
-from forge.models.generate import Decoding, end_tokens
+from forge.models.generate import Decoding
 from forge.models.head import Head, find_head
 from forge.tasks.base import Side
-from forge.tasks.written import WritingTask
+from forge.tasks.written import WritingTask, end_tokens
 from forge.teaching.found import FoundTeacher
 from forge.train.evaluate import infer
 from forge.train.shards import is_sharding

@@ -115,5 +115,6 @@ class OcrTask:
             {"page": name, "reference": reference, "read": hypothesis}
             for name, reference, hypothesis in zip(names, references, hypotheses, strict=True)
         ]
-        detail = dict(scores.detail) | {"examples": len(made), "samples": shown[:SAMPLES]}
+        cut_off = [name for name, one in zip(names, made, strict=True) if not one.ended]
+        detail = dict(scores.detail) | {"cut_off": cut_off, "examples": len(made), "samples": shown[:SAMPLES]}
         return Scores(dict(scores.figures) | {"loss": mean_loss(made)}, detail, scores.rows)

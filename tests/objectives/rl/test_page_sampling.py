@@ -10,7 +10,6 @@ from one_distribution import assert_one_distribution
 from torch import Tensor
 from toy_vision_models import ENCODER_DECODERS
 
-from forge.models.generate import end_tokens
 from forge.models.image_text import settle_ends
 from forge.models.reader import Characters, build_reader
 from forge.models.seq2seq import start_token
@@ -18,6 +17,7 @@ from forge.objectives.rl.drawing import uniforms
 from forge.objectives.rl.rules import rules_of
 from forge.objectives.rl.samples import decoder_inputs
 from forge.objectives.rl.sampling import EncoderDecoder
+from forge.tasks.written import end_tokens
 
 SAMPLES, LONGEST, PAGES = 3, 9, 3
 SHAPES = {"reader": (1, 32, 64), "donut": (3, 64, 96), "trocr": (3, 32, 64)}

@@ -12,7 +12,6 @@ from toy_vision_models import ENCODER_DECODERS
 from transformers import AutoModelForSeq2SeqLM, BartConfig, MarianConfig, T5Config
 
 from forge.models.encoder_once import encoded_once
-from forge.models.generate import end_tokens
 from forge.models.head import find_head
 from forge.models.reader import Characters, build_reader
 from forge.models.seq2seq import start_token
@@ -20,6 +19,7 @@ from forge.objectives.rl.drawing import BLOCK, draw, uniforms
 from forge.objectives.rl.rules import Rules, rules_of
 from forge.objectives.rl.samples import decoder_inputs
 from forge.objectives.rl.sampling import EncoderDecoder
+from forge.tasks.written import end_tokens
 
 V, END, PAD, SAMPLES, LONGEST = 24, 1, 0, 3, 8
 SMALL = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}

@@ -13,13 +13,13 @@ from torch import Tensor
 from toy_vision_models import DECODERS
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig
 
-from forge.models.generate import end_tokens
 from forge.objectives.rl.decoder_only import DecoderOnly
 from forge.objectives.rl.rules import rules_of
 from forge.tasks.base import IGNORED_LABEL
 from forge.tasks.ocr.chat import chat_of
 from forge.tasks.ocr.pictures import Pictured
 from forge.tasks.ocr.prompted import Prompted, image_tokens
+from forge.tasks.written import end_tokens
 
 V, END, PAD, SAMPLES, LONGEST = 24, 1, 0, 3, 8
 SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
