@@ -1,13 +1,17 @@
 """What learning from rewards is worth: from the same start, GRPO, and controls whose rewards say nothing, by paired seeds.
 
     python -m bench.reward translation --seeds 1 2 3 4 5
+    python -m bench.reward pages --seeds 1 2 3 4 5
 
-For each seed a translator is trained on references and stopped early, far from converged. From there it goes on with
+For each seed a model is trained on references and stopped early, far from converged. From there it goes on with
 `60_grpo` and with `61_grpo_constant`, whose reward is the same for every text (nothing is learned from it, and a guard ends
 it after 20 steps); `--random` adds `62_grpo_random`. A gain
 is what a run's best checkpoint has on the unseen test split over the start that it began from; its interval is Student's
-t over seeds. The reward is sentence BLEU (and that texts end and do not repeat themselves), so BLEU says whether the
-reward was learned, and chrF++ and TER, which are in no reward and no control, whether the translations are better.
+t over seeds. A translator's reward is sentence BLEU (and that texts end and do not repeat themselves), so BLEU says whether
+the reward was learned, and chrF++ and TER, which are in no reward and no control, whether the translations are better. A
+page reader's is edit similarity and checks of the page, which are nearly CER and, of pages of one number, WER: so both say
+that what was learned holds on unseen pages, `fonts_` in a family of faces that was never trained on. `loops` and `cut_off`
+are the shares of pages that end in a loop, and that never end. All are in per cent.
 
 Runs are ordinary Forge runs in `--runs`: started again, the bench goes on where it was, and finished runs cost nothing.
 `--quick` takes a few steps of each; its figures are a check that the benchmark works.
@@ -39,23 +43,43 @@ class Case:
 
     title: str
     folder: str
-    start: Sequence[str]  # settings of 00_sft
+    first: str  # the configuration of the start
+    start: Sequence[str]  # its settings
     figures: Mapping[str, int] = field(
         default_factory=dict
     )  # name → 1 where higher is better, -1 where lower, 0 neither
     rewarded: str = ""
     held_out: str = ""
+    about: str = ""  # both of these
+    splits: Mapping[str, str] = field(default_factory=lambda: {"": "test"})  # test split by what its figures begin with
+    unit: float = 1.0  # what figures are multiplied by to be shown
+    pages: Sequence[str] = ()  # figures that are lists of pages in the record of the evaluation: their share of all
 
 
 CASES = {
     "translation": Case(
         "embedded English to French",
         "translation/embedded_en_fr/tiny_marian",
+        "00_sft",
         ["train.max_steps=600", "evaluate.every=300"],
         {"bleu": 1, "chrf": 1, "ter": -1, "length_ratio": 0},
         "bleu",
         "chrf",
-    )
+        "bleu is rewarded sentence by sentence, the others are not",
+    ),
+    "pages": Case(
+        "pages of a number",
+        "ocr/embedded_pages/mini_reader",
+        "01_digits",
+        ["train.max_steps=250"],
+        {"cer": -1, "wer": -1, "fonts_cer": -1, "fonts_wer": -1, "loops": -1, "cut_off": -1},
+        "cer",
+        "wer",
+        "both are nearly what is rewarded, on pages of training",
+        {"": "words", "fonts_": "fonts"},
+        unit=100.0,
+        pages=("loops", "cut_off"),
+    ),
 }
 QUICK_START, QUICK = ["train.max_steps=40", "evaluate.every=40"], ["train.max_steps=2", "evaluate.every=2"]
 SMALL = ["evaluate.max_examples=8", "data.embedded.train_size=2000", "train.batch_size=8"]
@@ -70,7 +94,7 @@ class Runner:
     quick: bool = False
 
     def start(self, seed: int) -> tuple[Path, Figures]:
-        return self.run("00_sft", seed, QUICK_START if self.quick else self.case.start)
+        return self.run(self.case.first, seed, QUICK_START if self.quick else self.case.start)
 
     def reward(self, name: str, seed: int, start: Path) -> Figures:
         return self.run(name, seed, [f"model.name={start}", *(QUICK if self.quick else [])])[1]
@@ -87,10 +111,22 @@ class Runner:
             raise SystemExit(f"{name}, seed {seed}: exit {done.returncode}\n{done.stdout[-500:]}{done.stderr[-1500:]}")
         log = next(line.strip() for line in done.stdout.splitlines() if line.endswith("/output.log"))
         folder = (ROOT / log).parent
-        found: Figures = json.loads((folder / "training_state.json").read_text())["test"]["test"]
+        found = figures_of(folder, self.case)
         shown = "  ".join(f"{figure} {found[figure]:.3f}" for figure in self.case.figures)
         print(f"{name}  seed {seed}  {shown}", flush=True)
         return folder, found
+
+
+def figures_of(folder: Path, case: Case) -> Figures:
+    """What a finished run reached on the test split."""
+    reached = json.loads((folder / "training_state.json").read_text())["test"]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = {}
+    for prefix, split in case.splits.items():
+        found |= {f"{prefix}{name}": value for name, value in reached[split].items()}
+        last = [one for one in records if one["kind"] == "test" and one["split"] == split][-1]
+        found |= {f"{prefix}{name}": len(last[name]) / last["pages"] for name in case.pages}
+    return {name: case.unit * found[name] for name in case.figures}
 
 
 def measure(runner: Runner, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, list[Figures]]:
@@ -157,9 +193,9 @@ def main() -> None:
     runner = Runner(case, chosen.runs.absolute(), chosen.quick)
     found = measure(runner, seeds, arms)
     text = "\n".join(table(found, case, seeds)) + (
-        f"\n\n{len(seeds)} paired seeds, start: 00_sft with {', '.join(case.start)}; figures of the test split, best checkpoint "
-        f"by {case.held_out} on validation. Positive gains are better; {case.rewarded} is rewarded sentence by sentence, "
-        f"the others are not. The constant control is ended by its guard after 20 steps: nothing is learned from it."
+        f"\n\n{len(seeds)} paired seeds, start: {case.first} with {', '.join(case.start)}; figures of test splits, "
+        f"best checkpoint by {case.held_out} on validation. Positive gains are better; {case.about}. "
+        "The constant control is ended by its guard after 20 steps: nothing is learned from it."
     )
     if len(seeds) > 1:
         text += " Both gains' intervals above zero: " + ", ".join(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from bench.reward import CASES, CONSTANT, GRPO, ROOT, gains, holds, table
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.reward import CASES, CONSTANT, GRPO, ROOT, Case, figures_of, gains, holds, table
+from forge.config import resolve
+from forge.config.schema.rl import ALSO_A_METRIC
 
 CASE = CASES["translation"]
 
@@ -40,13 +47,28 @@ def test_the_table_has_means_gains_and_a_row_a_seed() -> None:
     assert lines[-1] == "| 3 | 23.00, 42.00 | 25.50, 43.60 | 23.00, 42.00 |"
 
 
-def test_held_out_figures_are_in_no_reward() -> None:
-    from forge.config import resolve
-    from forge.config.schema.rl import ALSO_A_METRIC
-
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_held_out_figures_are_in_no_reward(case: Case) -> None:
+    """Of either arm; and the one that says whether the reward was learned is."""
     for arm in (GRPO, CONSTANT):
-        settings = resolve(ROOT / "configs" / CASE.folder / f"{arm}.yaml").settings
+        settings = resolve(ROOT / "configs" / case.folder / f"{arm}.yaml").settings
         assert settings.rl
-        rewarded = {ALSO_A_METRIC.get(name) for name in settings.rl.rewards}
-        assert CASE.held_out not in rewarded
-        assert settings.evaluate.metric == CASE.held_out
+        rewarded = {metric for name in settings.rl.rewards for metric in ALSO_A_METRIC.get(name, ())}
+        assert case.held_out not in rewarded
+        assert (case.rewarded in rewarded) == (arm == GRPO)
+        assert settings.evaluate.metric == case.held_out
+
+
+def test_figures_of_pages_are_in_per_cent_and_lists_of_pages_count(tmp_path: Path) -> None:
+    reached = {"words": {"cer": 0.12, "wer": 0.5, "loss": 0.3}, "fonts": {"cer": 0.9, "wer": 0.9}}
+    (tmp_path / "training_state.json").write_text(json.dumps({"test": reached}))
+    records = [
+        {"kind": "evaluation", "split": "words", "pages": 8, "loops": ["a"] * 8, "cut_off": ["a"] * 8},
+        {"kind": "test", "split": "words", "pages": 8, "loops": [{"page": "a"}], "cut_off": ["a", "b"]},
+        {"kind": "test", "split": "fonts", "pages": 8, "loops": [], "cut_off": []},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = figures_of(tmp_path, CASES["pages"])
+    assert found == pytest.approx(
+        {"cer": 12.0, "wer": 50.0, "fonts_cer": 90.0, "fonts_wer": 90.0, "loops": 12.5, "cut_off": 25.0}
+    )
