@@ -71,7 +71,7 @@ CASES = {
         "pages of a number",
         "ocr/embedded_pages/mini_reader",
         "01_digits",
-        ["train.max_steps=250"],
+        ["train.max_steps=250", "evaluate.max_examples=400"],
         {"cer": -1, "wer": -1, "fonts_cer": -1, "fonts_wer": -1, "loops": -1, "cut_off": -1},
         "cer",
         "wer",
