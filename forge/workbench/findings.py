@@ -21,7 +21,7 @@ from forge.core.errors import UserError
 from forge.core.io import read_json, write_json
 from forge.workbench.plain import FormError, Plain, typed
 
-SCHEMA = "forge.workbench/1"
+SCHEMA = "forge.workbench/2"
 FILE = "findings.json"
 MOST_EXAMPLES = 2_000
 
@@ -177,7 +177,10 @@ class PairedShare(Plain):
 
 @dataclass(frozen=True)
 class SliceRow(Plain):
-    """One kind of example against all others. `p` and `p_holm` are null where either side has too few rows."""
+    """One kind of example against all others.
+
+    `p` and `p_holm` are null where either side has too few rows, and where answers of one of the two made the kinds.
+    """
 
     axis: str
     kind: str
@@ -272,6 +275,14 @@ class Compared(Plain):
 
 
 @dataclass(frozen=True)
+class Dynamics(Plain):
+    """Whose course of training sorted the rows into kinds: the probability of the true class after these steps."""
+
+    model: str
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Disagreement(Plain):
     """Where answers part. Of `classes` and `texts` one is empty."""
 
@@ -279,6 +290,7 @@ class Disagreement(Plain):
     texts: tuple[TextDisagreement, ...] = ()
     calibration: tuple[ModelCalibration, ...] = ()
     compared: tuple[Compared, ...] = ()
+    dynamics: tuple[Dynamics, ...] = ()  # of the kinds "training dynamics"; one a look
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
 
@@ -11,6 +12,7 @@ from forge.core.version import VERSION
 from forge.workbench.aligned import Alignments
 from forge.workbench.attending import MOST_EXAMPLES as MAPPED
 from forge.workbench.attending import attention_maps
+from forge.workbench.dynamics import by_dynamics
 from forge.workbench.features import Layers
 from forge.workbench.findings import (
     MOST_EXAMPLES,
@@ -18,6 +20,7 @@ from forge.workbench.findings import (
     Alignment,
     AttentionMap,
     Disagreement,
+    Dynamics,
     Example,
     Findings,
     Nearer,
@@ -49,8 +52,9 @@ def compare(found: Look, quick: bool) -> tuple[Findings, list[Example]]:
     found.say(f"probes, {time.monotonic() - began:.1f} s")
     opened, shown, reference = found.opened, found.shown, found.opened.reference
     known = found.watched[reference].made if reference else None
-    axes = found.view.axes(shown, known)
-    parted = _parted(found, axes)
+    axes, course = found.view.axes(shown, known), None if quick else _dynamics(found)
+    axes += [course[0]] if course else []
+    parted = replace(_parted(found, axes), dynamics=(course[1],) if course else ())
     examples = _examples(found, axes, quick)
     findings = Findings(
         schema=SCHEMA,
@@ -132,6 +136,15 @@ def _tokens(found: Look, stack: str) -> list[tuple[Labelled, Mapping[str, Layers
     told = token_labels(stack, first)
     same = {key: rows.seen.all_features() for key, rows in having.items() if rows.tokens == first.tokens}
     return [(told, same)] if told else []
+
+
+def _dynamics(found: Look) -> tuple[Axis, Dynamics] | None:
+    began, made = time.monotonic(), None
+    with found.noting("disagreement", "training dynamics"):
+        made = by_dynamics(found)
+    if made:
+        found.say(f"{len(made[1].steps)} checkpoints of {found.name(made[1].model)}, {time.monotonic() - began:.1f} s")
+    return made
 
 
 def _parted(found: Look, axes: Sequence[Axis]) -> Disagreement:

@@ -82,7 +82,7 @@ def test_a_student_beside_its_teacher_and_a_baseline(seen: Findings) -> None:
     for one in seen.disagreement.classes:
         right = one.both_right + one.reference_only_right + one.other_only_right
         assert right + one.both_wrong_alike + one.both_wrong_apart == one.rows == 150
-    assert seen.notes == ()
+    assert [note.about for note in seen.notes] == ["disagreement"]  # too few checkpoints for training dynamics
 
 
 def test_where_models_look_is_what_eager_attention_gives(seen: Findings, classifiers: dict[str, Path]) -> None:

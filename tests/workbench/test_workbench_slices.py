@@ -101,6 +101,18 @@ def test_p_is_that_of_fishers_table_and_rows_of_no_kind_are_left_out() -> None:
     assert a.elsewhere == b.agreement.value == 0.5
 
 
+def test_kinds_that_a_models_own_answers_made_have_no_p_and_no_part_in_the_correction() -> None:
+    rng = np.random.default_rng(1)
+    gold, student = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    own = named_axis("own", ["wrong", "right"], student == gold)
+    other = named_axis("other", ["a", "b"], rng.integers(0, 2, 400))
+    found = slices([own, other], gold, gold, student, untested={"own"})
+    assert [one.p for one in found[:2]] == [one.p_holm for one in found[:2]] == [None, None]
+    assert found[1].agreement.value == 1.0
+    assert found[2:] == slices([other], gold, gold, student)
+    assert slices([own], gold, gold, student)[0].p_holm < 1e-10  # type: ignore[operator]
+
+
 def test_an_axis_of_other_rows_is_refused() -> None:
     with pytest.raises(UserError, match="slices by length: 9 rows are sorted, there are 8"):
         slices([quantile_axis("length", np.arange(9))], *[np.zeros(8, int)] * 3)

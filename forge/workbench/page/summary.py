@@ -25,7 +25,9 @@ def head(findings: Findings, first: Sequence[str] = ()) -> list[str]:
     share = f"{rows.used:,} of {rows.of:,} examples of {rows.split}"
     about = f"On {share}, which no model was trained on. Intervals, also those in brackets, are 95 %."
     if findings.quick:
-        about += " A quick look: fewer splits, no control labels. Figures for others take the whole run."
+        about += " A quick look: fewer splits, no control labels"
+        about += ", no training dynamics." if rows.task == "classification" else "."
+        about += " Figures for others take the whole run."
     return [*shown, paragraph(about, "note"), *(paragraph(note.text, "note") for note in findings.notes)]
 
 
@@ -205,6 +207,11 @@ def methods(findings: Findings) -> list[str]:
             "Intervals of shares are Wilson's, of differences from a paired bootstrap; kinds of examples are tested "
             "by Fisher's exact test. Jensen-Shannon is the divergence in bits; the calibration error has bins of "
             "equally many rows."
+        )
+    if findings.disagreement.dynamics:
+        told.append(
+            "Training dynamics follow Swayamdipta et al. 2020 (arXiv 2009.10795), who watch the rows of the training "
+            "set after each epoch; here they are rows that were not trained on, at the checkpoints that a run kept."
         )
     if findings.disagreement.texts:
         told.append(

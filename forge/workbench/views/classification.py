@@ -99,6 +99,11 @@ class ClassificationView:
         inputs = {name: [row[name] for row in shown.inputs] for name in shown.inputs[0]}
         return loaded.task.encode_free(inputs["text"], inputs.get("text_pair"))
 
+    def choices(self, loaded: Loaded, data: Dataset) -> Choices:
+        """Probabilities of each of the data's labels."""
+        logits_NC = np.stack(infer(loaded.accelerator, loaded.task, loaded.model, data, AT_ONCE))
+        return Choices(softmax(logits_NC if loaded.order is None else logits_NC[:, loaded.order]))
+
     def watch(
         self,
         loaded: Loaded,
@@ -110,8 +115,7 @@ class ClassificationView:
         """Probabilities and hidden states."""
         assert shown.gold_N is not None
         data = self.encode(loaded, shown)
-        logits_NC = np.stack(infer(loaded.accelerator, loaded.task, loaded.model, data, AT_ONCE))
-        made = Choices(softmax(logits_NC if loaded.order is None else logits_NC[:, loaded.order]))
+        made = self.choices(loaded, data)
         return Watched(
             loaded.source.key,
             type(loaded.model).__name__,
