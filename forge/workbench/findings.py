@@ -25,6 +25,12 @@ SCHEMA = "forge.workbench/2"
 FILE = "findings.json"
 MOST_EXAMPLES = 2_000
 
+
+def stack_name(stack: str) -> str:
+    """What a stack is called in a sentence."""
+    return "vision tower" if stack == "vision" else stack
+
+
 Role = Literal["teacher", "student", "baseline", "random_init"]
 TaskName = Literal["classification", "translation", "ocr"]
 Answer = Literal["yes", "no", "opposite", "unknown"]
@@ -56,16 +62,37 @@ class Subject(Plain):
 
 
 @dataclass(frozen=True)
+class Overlap(Plain):
+    """Rows of the split that the run's training data has too."""
+
+    rows: int | None  # null: that was not looked at
+    about: str  # what of a row was compared ("the text", "both texts", …), or why nothing was
+    kept: int = 0  # pages that were shown though a training page has their Markdown, under another picture
+
+
+@dataclass(frozen=True)
 class Rows(Plain):
-    """The examples that all models were shown; none of them was trained on."""
+    """The examples that all models were shown; none of them is in the run's training data as far as `overlap` tells."""
 
     task: TaskName
     split: str
     used: int
     of: int  # rows of the split
-    left_out: int  # because the same text is in the training set
+    left_out: int  # of the split's: all in `overlap_with_training`
     fingerprint: str
     labels: tuple[str, ...]  # classes in order; () of models that write text
+    overlap_with_training: Overlap
+
+    @property
+    def overlap_told(self) -> str:
+        """The overlap as a sentence."""
+        found = self.overlap_with_training
+        if found.rows is None:
+            return f"Overlap with training: {found.about}."
+        told = f"of {self.of:,} rows of {self.split}, compared by {found.about}"
+        told = f"{found.rows:,} {told}; left out" if found.rows else f"none {told}"
+        more = f" By the Markdown alone {found.kept:,} more; kept." if found.kept else ""
+        return f"Overlap with training: {told}.{more}"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def head(findings: Findings, first: Sequence[str] = ()) -> list[str]:
     if rest:
         shown.append(f"<ul>{''.join(f'<li>{text(_typeset(words))}</li>' for words in rest)}</ul>")
     share = f"{rows.used:,} of {rows.of:,} examples of {rows.split}"
-    about = f"On {share}, which no model was trained on. Intervals, also those in brackets, are 95 %."
+    about = f"On {share}. {rows.overlap_told} Intervals, also those in brackets, are 95 %."
     if findings.quick:
         about += " A quick look: fewer splits, no control labels"
         about += ", no training dynamics." if rows.task == "classification" else "."
@@ -188,7 +188,8 @@ def methods(findings: Findings) -> list[str]:
     rows, told = findings.rows, []
     told.append(
         f"Rows: {rows.used:,} of {rows.of:,} of {rows.split}, {rows.left_out:,} left out because their text is in the "
-        f"training set; fingerprint {rows.fingerprint}. Seed {findings.seed}, forge {findings.forge}."
+        "training data, where letters' case and width and the spaces between words do not count; fingerprint "
+        f"{rows.fingerprint}. Seed {findings.seed}, forge {findings.forge}."
     )
     if findings.alignment:
         told.append(
