@@ -38,7 +38,7 @@ def by_dynamics(found: Look) -> tuple[Axis, Dynamics] | None:
     if not isinstance(view, ClassificationView):
         return None
     for source in _candidates(found.opened.sources):
-        kept, damaged = whole(source.folder.parent, MOST)
+        kept, damaged = whole(source.folder.parent, MOST, source.folder.name)
         for told in damaged:
             found.note("disagreement", f"training dynamics: {told}.")
         if len(kept) < LEAST:
@@ -55,17 +55,17 @@ def by_dynamics(found: Look) -> tuple[Axis, Dynamics] | None:
     return None
 
 
-def whole(run: Path, most: int) -> tuple[list[Path], list[str]]:
+def whole(run: Path, most: int, best: str = "") -> tuple[list[Path], list[str]]:
     """Checkpoints that verify, in order of steps, at most so many and evenly spread; and what is wrong with others.
 
-    Only those that would be taken are verified. An average of checkpoints is no moment of training and is not among
-    them.
+    The `best` one is among them. Only those that would be taken are verified. An average of checkpoints is no moment of
+    training and is not among them.
     """
     damage: Callable[[str], str] = cache(lambda name: verify(run / name))
     names = CheckpointStore(run, keep=most).names()
     damaged: list[str] = []
     while True:
-        chosen = spread(names, most)
+        chosen = spread(names, most, best)
         bad = [name for name in chosen if damage(name)]
         if not bad:
             return [run / name for name in chosen], damaged
@@ -73,11 +73,16 @@ def whole(run: Path, most: int) -> tuple[list[Path], list[str]]:
         names = [name for name in names if name not in bad]
 
 
-def spread(names: Sequence[str], most: int) -> list[str]:
-    """At most so many, evenly over all, the first and the last among them."""
+def spread(names: Sequence[str], most: int, best: str = "") -> list[str]:
+    """At most so many (3 or more), evenly over all, with the first and the last; `best` in its neighbour's place."""
     if len(names) <= most:
         return list(names)
-    return [names[place] for place in np.linspace(0, len(names) - 1, most).round().astype(int)]
+    places = np.linspace(0, len(names) - 1, most).round().astype(int)
+    if best in names:
+        wanted = names.index(best)
+        if wanted not in places:
+            places[1 + int(np.abs(places[1:-1] - wanted).argmin())] = wanted
+    return [names[place] for place in places]
 
 
 def _candidates(sources: Sequence[Source]) -> list[Source]:

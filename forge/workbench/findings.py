@@ -89,10 +89,10 @@ class Rows(Plain):
         found = self.overlap_with_training
         if found.rows is None:
             return f"Overlap with training: {found.about}."
-        told = f"of {self.of:,} rows of {self.split}, compared by {found.about}"
-        told = f"{found.rows:,} {told}; left out" if found.rows else f"none {told}"
+        count = f"{found.rows:,} of {self.of:,}" if found.rows else "none"
+        left_out = "; left out" if found.rows else ""
         more = f" By the Markdown alone {found.kept:,} more; kept." if found.kept else ""
-        return f"Overlap with training: {told}.{more}"
+        return f"Overlap with training: {count}, going by {found.about}{left_out}.{more}"
 
 
 @dataclass(frozen=True)

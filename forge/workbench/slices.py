@@ -71,7 +71,12 @@ def quantile_axis(name: str, values_N: FloatArray, bins: int = 5) -> Axis:
     kind_N = np.searchsorted(inner, values_N, "left")
     used, kind_N = np.unique(kind_N, return_inverse=True)
     parts = [values_N[kind_N == number] for number in range(len(used))]
-    return Axis(name, tuple(f"{part.min():.4g} to {part.max():.4g}" for part in parts), kind_N.astype(np.int64))
+    return Axis(name, tuple(map(_span, parts)), kind_N.astype(np.int64))
+
+
+def _span(values_n: FloatArray) -> str:
+    low, high = (f"{end:.4g}" for end in (values_n.min(), values_n.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def named_axis(name: str, kinds: Sequence[str], kind_N: NDArray[Any]) -> Axis:

@@ -18,7 +18,7 @@ from forge.core.manifest import verify
 from forge.workbench.asked import Asked
 from forge.workbench.course import look
 from forge.workbench.dynamics import LEAST, MOST, spread, whole
-from forge.workbench.findings import Dynamics, Findings, SliceRow
+from forge.workbench.findings import Findings, SliceRow
 from forge.workbench.report import render, render_comparison
 from forge.workbench.slices import REGIONS
 
@@ -78,7 +78,12 @@ def test_the_kinds_are_those_of_the_checkpoints_probabilities(alone: Findings, r
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     (told,) = alone.disagreement.dynamics
-    assert told == Dynamics("student", (4, 8, 16, 20, 28, 32))
+    best = int(best_of(runs["student"]).rpartition("-")[2])
+    assert told.model == "student"
+    assert len(told.steps) == MOST
+    assert best in told.steps
+    assert {4, 32} <= set(told.steps)
+    assert len(set(told.steps) - {4, 8, 16, 20, 28, 32}) <= 1  # evenly over 4, 8, …, 32, but for the best one
     course = []
     for step in told.steps:
         folder = runs["student"] / f"checkpoint-{step}"
@@ -115,7 +120,8 @@ def test_of_the_model_whose_answers_made_them_there_is_no_p(alone: Findings, bes
 def test_the_page_says_whose_course_it_was(alone: Findings, beside: Findings) -> None:
     page = render(alone)
     assert "Training dynamics are those of the student" in page
-    assert "after 4, 8, 16, 20, 28 and 32 steps" in page
+    steps = alone.disagreement.dynamics[0].steps
+    assert f"after {', '.join(map(str, steps[:-1]))} and 32 steps" in page
     assert "training dynamics: ambiguous" in page
     both = render_comparison([alone, replace(beside, title="another look")])
     assert "Training dynamics are those of the baseline" in both
@@ -171,6 +177,13 @@ def test_spread_is_even_and_has_both_ends(count: int) -> None:
     names = [str(number) for number in range(count)]
     found = spread(names, MOST)
     assert len(found) == len(set(found)) == min(count, MOST)
+    for best in names:
+        told = spread(names, MOST, best)
+        assert best in told
+        assert told == sorted(set(told), key=int)
+        assert (len(told), told[0], told[-1]) == (len(found), found[0], found[-1])
+        assert len(set(told) - set(found)) <= 1
+    assert spread(names, MOST, "checkpoint-average") == found
     if count:
         assert (found[0], found[-1]) == (names[0], names[-1])
         gaps = np.diff([int(name) for name in found])

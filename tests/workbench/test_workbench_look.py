@@ -211,7 +211,7 @@ def test_rows_that_training_had_are_left_out_and_counted_in_any_split(tmp_path: 
     assert (found.rows.used, found.rows.left_out, found.rows.of) == (90, 10, 100)
     assert not {one.inputs["text"] for one in found.examples} & set(texts[:100])
     assert found.rows.overlap_with_training == Overlap(10, "the text")
-    told = "Overlap with training: 10 of 100 rows of test, compared by the text; left out."
+    told = "Overlap with training: 10 of 100, going by the text; left out."
     assert told in html.unescape(render(found))
     # The same texts, written in capitals and with other spaces, and a split that chose the best checkpoint.
     found, _ = look(Asked([str(run)], quick=True, split="validation"), lambda _: None)
@@ -332,7 +332,7 @@ def test_page_readers(readers: dict[str, Path], tmp_path: Path) -> None:
     assert found.rows.overlap_with_training == Overlap(drawn_again, "the picture and the Markdown", kept=1)
     assert 0 < drawn_again == found.rows.left_out == 41 - found.rows.used
     assert found.rows.overlap_told == (
-        f"Overlap with training: {drawn_again} of 41 rows of test, compared by the picture and the Markdown; left out. "
+        f"Overlap with training: {drawn_again} of 41, going by the picture and the Markdown; left out. "
         "By the Markdown alone 1 more; kept."
     )
     assert "test/other.png" in {one.id for one in found.examples}

@@ -190,9 +190,9 @@ def _course(one: Dynamics, models: Mapping[str, Look]) -> str:
     name = models[one.model].name
     return (
         f"Training dynamics are those of {name}: how probable the true class of each of these rows was to it after "
-        f"{steps} steps. The third of the rows where that varied the most is ambiguous; of the others, the half with "
-        f"the higher mean is easy to learn, the other half hard. Agreement of {name} itself has no p there, since "
-        "its own answers made these kinds."
+        f"{steps} steps. The third of the rows where that varied the most is ambiguous, which rows that were learned "
+        "in between can be too; of the others, the half with the higher mean is easy to learn, the other half hard. "
+        f"Agreement of {name} itself has no p there, since its own answers made these kinds."
     )
 
 

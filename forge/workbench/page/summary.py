@@ -187,8 +187,8 @@ def methods(findings: Findings) -> list[str]:
     """How the figures come about, in short; the documentation has sources."""
     rows, told = findings.rows, []
     told.append(
-        f"Rows: {rows.used:,} of {rows.of:,} of {rows.split}, {rows.left_out:,} left out because their text is in the "
-        "training data, where letters' case and width and the spaces between words do not count; fingerprint "
+        f"Rows: {rows.used:,} of {rows.of:,} of {rows.split}, {rows.left_out:,} left out because the training data "
+        "has them too, whatever the case and width of letters and the spaces between words; fingerprint "
         f"{rows.fingerprint}. Seed {findings.seed}, forge {findings.forge}."
     )
     if findings.alignment:
