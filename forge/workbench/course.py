@@ -76,7 +76,11 @@ def _note_rows(found: Look, asked: Asked) -> None:
         found.note("rows", f"{asked.rows:,} rows were asked for, the split has {len(shown.ids):,}.")
     if shown.split.split(".")[0] != "test":
         why = "" if asked.split else "The run has no test split. "
-        found.note("rows", f"{why}{shown.split} chose the run's best checkpoint, which may flatter it here.")
+        found.note(
+            "rows",
+            f"{why}{shown.split} was measured while the run trained, and its first validation split chose the best "
+            "checkpoint, which may flatter it here.",
+        )
 
 
 def _watch(found: Look, quick: bool, store: Store) -> None:
