@@ -91,7 +91,8 @@ def add_workbench_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--run", dest="run_dir", metavar="R", help="a run directory; what is found is written into it")
     made.add_argument("--teacher", metavar="T", help="a run or model directory (default: the run's own teacher)")
     made.add_argument("--baseline", metavar="B", help="a run of the same student that had no teacher")
-    made.add_argument("--rows", type=_whole(1, 10**6), metavar="N", help="rows of the test split, at most")
+    made.add_argument("--rows", type=_whole(1, 10**6), metavar="N", help="rows of the split, at most")
+    made.add_argument("--split", metavar="NAME", help="whose rows (default: the first test split, else validation)")
     made.add_argument("--quick", action="store_true", help="fewer rows and splits, and no controls: a first look")
     made.add_argument("--out", metavar="DIR", help="where findings are written (default: workbench/ in the run)")
 

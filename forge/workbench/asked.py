@@ -16,3 +16,4 @@ class Asked:
     rows: int | None = None
     quick: bool = False
     out: str | None = None
+    split: str | None = None  # rows of this one

@@ -10,7 +10,7 @@ import torch
 from forge.core.errors import UserError
 from forge.core.hashing import digest
 from forge.workbench.asked import Asked
-from forge.workbench.findings import Findings
+from forge.workbench.findings import Findings, stack_name
 from forge.workbench.looking import SEED, Look, Say
 from forge.workbench.opening import Opened, open_runs
 from forge.workbench.probed import Effort
@@ -19,6 +19,7 @@ from forge.workbench.store import Store
 from forge.workbench.views import VIEWS
 
 LEAST_ROWS = 30  # below it no estimator says anything
+_OTHERS = "take another split with --split, or a run with a larger one"
 
 
 def look(asked: Asked, say: Say) -> tuple[Findings, Path]:
@@ -33,7 +34,7 @@ def look(asked: Asked, say: Say) -> tuple[Findings, Path]:
     if len(shown.ids) < LEAST_ROWS:
         raise UserError(
             f"{opened.table.name}  gives {len(shown.ids)} rows, and its figures need at least {LEAST_ROWS}; "
-            f"{'give --rows more' if most < LEAST_ROWS <= shown.of else 'take a run with a larger test split'}"
+            f"{'give --rows more' if most < LEAST_ROWS <= shown.of else _OTHERS}"
         )
     store = Store(_folder(asked, opened))
     for source in opened.sources:
@@ -73,12 +74,13 @@ def _note_rows(found: Look, asked: Asked) -> None:
     shown = found.shown
     if asked.rows and asked.rows > len(shown.ids):
         found.note("rows", f"{asked.rows:,} rows were asked for, the split has {len(shown.ids):,}.")
-    if shown.left_out:
-        found.note("rows", f"{shown.left_out:,} rows were left out: their text is in the training set too.")
     if shown.split.split(".")[0] != "test":
-        found.note("rows", f"The run has no test split; {shown.split} chose its best checkpoint.")
-    if found.opened.task == "ocr":
-        found.note("rows", "Whether a page is in the training set too was not looked at.")
+        why = "" if asked.split else "The run has no test split. "
+        found.note(
+            "rows",
+            f"{why}{shown.split} was measured while the run trained, and its first validation split chose the best "
+            "checkpoint, which may flatter it here.",
+        )
 
 
 def _watch(found: Look, quick: bool, store: Store) -> None:
@@ -91,5 +93,8 @@ def _watch(found: Look, quick: bool, store: Store) -> None:
             loaded, found.shown, store.representations(source.key), known.made if known else None, quick
         )
         found.watched[source.key] = seen
-        layers = ", ".join(f"{len(one.layers)} layers of the {stack}" for stack, one in seen.stacks.items())
-        found.say(f"{source.name}: {len(found.shown.ids):,} rows through {layers}, {time.monotonic() - began:.1f} s")
+        layers = [f"{len(one.layers)} layers of the {stack_name(stack)}" for stack, one in seen.stacks.items()]
+        rows = f"{len(found.shown.ids):,} rows through {', '.join(layers) or 'no layer that could be read'}"
+        found.say(f"{source.name}: {rows}, {time.monotonic() - began:.1f} s")
+        for stack, why in seen.missed.items():
+            found.note("models", f"The {stack_name(stack)} of {source.name} could not be looked into: {why}.")

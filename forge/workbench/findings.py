@@ -21,9 +21,15 @@ from forge.core.errors import UserError
 from forge.core.io import read_json, write_json
 from forge.workbench.plain import FormError, Plain, typed
 
-SCHEMA = "forge.workbench/1"
+SCHEMA = "forge.workbench/2"
 FILE = "findings.json"
 MOST_EXAMPLES = 2_000
+
+
+def stack_name(stack: str) -> str:
+    """What a stack is called in a sentence."""
+    return "vision tower" if stack == "vision" else stack
+
 
 Role = Literal["teacher", "student", "baseline", "random_init"]
 TaskName = Literal["classification", "translation", "ocr"]
@@ -56,16 +62,37 @@ class Subject(Plain):
 
 
 @dataclass(frozen=True)
+class Overlap(Plain):
+    """Rows of the split that the run's training data has too."""
+
+    rows: int | None  # null: that was not looked at
+    about: str  # what of a row was compared ("the text", "both texts", …), or why nothing was
+    kept: int = 0  # pages that were shown though a training page has their Markdown, under another picture
+
+
+@dataclass(frozen=True)
 class Rows(Plain):
-    """The examples that all models were shown; none of them was trained on."""
+    """The examples that all models were shown; none of them is in the run's training data as far as `overlap` tells."""
 
     task: TaskName
     split: str
     used: int
     of: int  # rows of the split
-    left_out: int  # because the same text is in the training set
+    left_out: int  # of the split's: all in `overlap_with_training`
     fingerprint: str
     labels: tuple[str, ...]  # classes in order; () of models that write text
+    overlap_with_training: Overlap
+
+    @property
+    def overlap_told(self) -> str:
+        """The overlap as a sentence."""
+        found = self.overlap_with_training
+        if found.rows is None:
+            return f"Overlap with training: {found.about}."
+        count = f"{found.rows:,} of {self.of:,}" if found.rows else "none"
+        left_out = "; left out" if found.rows else ""
+        more = f" By the Markdown alone {found.kept:,} more; kept." if found.kept else ""
+        return f"Overlap with training: {count}, going by {found.about}{left_out}.{more}"
 
 
 @dataclass(frozen=True)
@@ -177,7 +204,10 @@ class PairedShare(Plain):
 
 @dataclass(frozen=True)
 class SliceRow(Plain):
-    """One kind of example against all others. `p` and `p_holm` are null where either side has too few rows."""
+    """One kind of example against all others.
+
+    `p` and `p_holm` are null where either side has too few rows, and where answers of one of the two made the kinds.
+    """
 
     axis: str
     kind: str
@@ -272,6 +302,14 @@ class Compared(Plain):
 
 
 @dataclass(frozen=True)
+class Dynamics(Plain):
+    """Whose course of training sorted the rows into kinds: the probability of the true class after these steps."""
+
+    model: str
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Disagreement(Plain):
     """Where answers part. Of `classes` and `texts` one is empty."""
 
@@ -279,6 +317,7 @@ class Disagreement(Plain):
     texts: tuple[TextDisagreement, ...] = ()
     calibration: tuple[ModelCalibration, ...] = ()
     compared: tuple[Compared, ...] = ()
+    dynamics: tuple[Dynamics, ...] = ()  # of the kinds "training dynamics"; one a look
 
 
 @dataclass(frozen=True)

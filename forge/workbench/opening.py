@@ -13,12 +13,13 @@ from forge.config.schema import Settings
 from forge.core.assets import Asset, Wanted, locate
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
-from forge.inference.splits import own_splits, task_of
+from forge.inference.splits import own_splits
 from forge.preflight import wanted_teacher
 from forge.runs.run_dir import METADATA, RunDirectory, open_existing
 from forge.tasks.sources import Table
 from forge.workbench.asked import Asked
 from forge.workbench.findings import Role, TaskName
+from forge.workbench.saved import settings_of
 from forge.workbench.views.base import Source
 
 CHANGED = "what a model learned is looked at on the rows that it was measured on; put them back"
@@ -47,11 +48,11 @@ def open_runs(asked: Asked) -> Opened:
     first, task = runs[0], task_name(runs[0])
     others = [*runs[1:], *([open_existing(asked.baseline)] if asked.baseline else [])]
     for other in others:
-        if task_of(other) != task:
-            raise UserError(f"{other.path}  is a run of {task_of(other)}, {first.path} of {task}; {DIFFER}")
+        if (its := task_name(other)) != task:
+            raise UserError(f"{other.path}  is a run of {its}, {first.path} of {task}; {DIFFER}")
     students = [_student(run, place, len(runs)) for place, run in enumerate(runs)]
     baseline = [_source(others[-1], "baseline", "baseline")] if asked.baseline else []
-    split, table = next(iter(own_splits(first, None, CHANGED).items()))
+    split, table = _split(first, asked.split)
     for other in others:
         _refuse_other_rows(first, other, split)
     teacher = _teacher(asked.teacher, first, students[0], task, table)
@@ -65,9 +66,17 @@ def open_runs(asked: Asked) -> Opened:
     return Opened(task, first, split, table, _with_names(sources), reference, pairs, _title(runs), notes)
 
 
+def _split(run: RunDirectory, named: str | None) -> tuple[str, Table]:
+    """The split that the command line names; else the first that was held out. Raises UserError."""
+    found = own_splits(run, named, CHANGED)
+    if named and len(found) > 1:
+        raise UserError(f"--split: {run.path} has {' and '.join(found)}; give the whole name")
+    return next(iter(found.items()))
+
+
 def task_name(run: RunDirectory) -> TaskName:
     """What it learned to do."""
-    return Settings.model_validate(run.metadata()["config"]).task
+    return settings_of(run).task
 
 
 def checkpoint_of(run: RunDirectory) -> Path:
@@ -85,8 +94,8 @@ def _student(run: RunDirectory, place: int, count: int) -> Source:
 
 def _source(run: RunDirectory, key: str, role: Role, name: str = "") -> Source:
     metadata = run.metadata()
-    settings = Settings.model_validate(metadata["config"])
-    return Source(key, role, name or f"the {role}", str(run.path), checkpoint_of(run), settings, metadata, of_run=True)
+    where, folder = str(run.path), checkpoint_of(run)
+    return Source(key, role, name or f"the {role}", where, folder, settings_of(run), metadata, of_run=True)
 
 
 def _teacher(named: str | None, run: RunDirectory, student: Source, task: str, table: Table) -> list[Source]:
@@ -103,12 +112,12 @@ def _teacher(named: str | None, run: RunDirectory, student: Source, task: str, t
     owner = RunDirectory(folder.parent)
     if not (owner.path / METADATA).is_file():
         return [Source("teacher", "teacher", "the teacher", asset.asked, folder, settings, student.facts, of_run=False)]
-    if task_of(owner) != task:
-        raise UserError(f"{key}: {asset.asked} is a run of {task_of(owner)}, {run.path} of {task}")
+    its = settings_of(owner)
+    if its.task != task:
+        raise UserError(f"{key}: {asset.asked} is a run of {its.task}, {run.path} of {task}")
     facts = owner.metadata()
     if facts["fingerprints"].get("train") == table.fingerprint:
         raise UserError(f"{key}: {asset.asked} was trained on {table.name}, so its answers there show nothing")
-    its = Settings.model_validate(facts["config"])
     return [Source("teacher", "teacher", "the teacher", asset.asked, folder, its, facts, of_run=True)]
 
 

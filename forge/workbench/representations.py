@@ -20,7 +20,7 @@ from forge.core.errors import UserError
 from forge.core.io import storage_errors
 from forge.tasks.base import Batch
 from forge.workbench.row_files import Representations, StackWriter, layer_name
-from forge.workbench.stacks import Observed, Rows
+from forge.workbench.stacks import Missed, Observed, Rows, missing
 
 Pooling = Literal["mean", "first", "tokens"]
 Records = Sequence[Mapping[str, Any]]
@@ -36,13 +36,15 @@ def extract(
     leave_out: Collection[int] = (),
     stacks: Collection[str] | None = None,
     about: Mapping[str, str] | None = None,
+    missed: Missed | None = None,
 ) -> dict[str, Representations]:
     """Run the model over the batches and write every layer of every stack, or of those named, into `folder`, in fp32.
 
     Memory is that of one batch's hidden states, whatever the number of examples. `leave_out` are token ids that do not
     count, such as special tokens; patches of images never count as text. `about` goes into the files. The model runs
     without dropout, on its own device and in its own precision, and is left as it was; a batch with padding gives what
-    its examples give alone. Raises UserError for an example without a token that counts, and for stacks it has not.
+    its examples give alone. Raises UserError for an example without a token that counts, and for stacks it has not;
+    where `missed` is given, a stack that cannot be read is left out and noted there.
     """
     writers: dict[str, StackWriter] = {}
     told = {"pooling": pooling, "model": type(model).__name__} | dict(about or {})
@@ -55,12 +57,17 @@ def extract(
             for records, batch in batches:
                 _check_records(records, known)
                 on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-                for stack, layers in _wanted(observed.rows(on_device, len(records), leave_out), stacks).items():
-                    if stack not in writers:
-                        writers[stack] = StackWriter(folder, stack, told)
-                    writers[stack].add(*_pooled(layers, records, pooling, stack))
-            if not writers:
+                seen = _wanted(observed.rows(on_device, len(records), leave_out, missed), stacks)
+                for stack, layers in seen.items():
+                    with missing(missed, stack):
+                        pooled = _pooled(layers, records, pooling, stack)
+                        if stack not in writers:
+                            writers[stack] = StackWriter(folder, stack, told)
+                        writers[stack].add(*pooled)
+            if not known:
                 raise UserError("representations: there are no examples")
+            for stack in set(writers) & set(missed or ()):
+                writers.pop(stack).abandon()
             for writer in writers.values():
                 writer.finish()
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
 
@@ -11,6 +12,7 @@ from forge.core.version import VERSION
 from forge.workbench.aligned import Alignments
 from forge.workbench.attending import MOST_EXAMPLES as MAPPED
 from forge.workbench.attending import attention_maps
+from forge.workbench.dynamics import by_dynamics
 from forge.workbench.features import Layers
 from forge.workbench.findings import (
     MOST_EXAMPLES,
@@ -18,6 +20,7 @@ from forge.workbench.findings import (
     Alignment,
     AttentionMap,
     Disagreement,
+    Dynamics,
     Example,
     Findings,
     Nearer,
@@ -25,6 +28,7 @@ from forge.workbench.findings import (
     Rows,
     Subject,
     Verdict,
+    stack_name,
 )
 from forge.workbench.looking import SEED, Look
 from forge.workbench.parted import ordered, tags_of
@@ -49,8 +53,9 @@ def compare(found: Look, quick: bool) -> tuple[Findings, list[Example]]:
     found.say(f"probes, {time.monotonic() - began:.1f} s")
     opened, shown, reference = found.opened, found.shown, found.opened.reference
     known = found.watched[reference].made if reference else None
-    axes = found.view.axes(shown, known)
-    parted = _parted(found, axes)
+    axes, course = found.view.axes(shown, known), None if quick else _dynamics(found)
+    axes += [course[0]] if course else []
+    parted = replace(_parted(found, axes), dynamics=(course[1],) if course else ())
     examples = _examples(found, axes, quick)
     findings = Findings(
         schema=SCHEMA,
@@ -59,7 +64,7 @@ def compare(found: Look, quick: bool) -> tuple[Findings, list[Example]]:
         quick=quick,
         seed=SEED,
         subjects=tuple(_subjects(found)),
-        rows=Rows(opened.task, shown.split, len(shown.ids), shown.of, shown.left_out, shown.fingerprint, shown.labels),
+        rows=_rows(found),
         verdicts=tuple(_verdicts(found, nearer, parted, probing)),
         alignment=tuple(alignment),
         nearer=tuple(nearer),
@@ -82,7 +87,7 @@ def _alignment(found: Look) -> tuple[list[Alignment], list[Nearer]]:
         group = Alignments(stack, reference, _layers(found, reference, stack), SEED)
         for key, seen in found.watched.items():
             if key != reference and stack in seen.stacks:
-                with found.noting("alignment", f"{stack} of {found.name(key)}"):
+                with found.noting("alignment", f"{stack_name(stack)} of {found.name(key)}"):
                     group.add(key, _layers(found, key, stack))
         made += group.found
         nearer += _nearer(found, group)
@@ -100,7 +105,9 @@ def _nearer(found: Look, group: Alignments) -> list[Nearer]:
             told.append(difference)
         else:
             names = f"{found.name(model)} and {found.name(than)}"
-            found.note("alignment", f"{group.stack}: {names} differ in depth, so no layer stands for another.")
+            found.note(
+                "alignment", f"{stack_name(group.stack)}: {names} differ in depth, so no layer stands for another."
+            )
     return told
 
 
@@ -115,7 +122,7 @@ def _probing(found: Look) -> list[Probing]:
         having = {key: seen.stacks[stack].all_features() for key, seen in found.watched.items() if stack in seen.stacks}
         told = [(one, having) for one in found.view.labelled(stack, found.shown)]
         for label, models in [*told, *_tokens(found, stack)]:
-            with found.noting("probing", f"{label.name} in the {stack}"):
+            with found.noting("probing", f"{label.name} in the {stack_name(stack)}"):
                 made.append(probed(stack, label, models, found.opened.pairs, found.effort))
     return made
 
@@ -132,6 +139,29 @@ def _tokens(found: Look, stack: str) -> list[tuple[Labelled, Mapping[str, Layers
     told = token_labels(stack, first)
     same = {key: rows.seen.all_features() for key, rows in having.items() if rows.tokens == first.tokens}
     return [(told, same)] if told else []
+
+
+def _rows(found: Look) -> Rows:
+    shown = found.shown
+    return Rows(
+        task=found.opened.task,
+        split=shown.split,
+        used=len(shown.ids),
+        of=shown.of,
+        left_out=shown.overlap.rows or 0,
+        fingerprint=shown.fingerprint,
+        labels=shown.labels,
+        overlap_with_training=shown.overlap,
+    )
+
+
+def _dynamics(found: Look) -> tuple[Axis, Dynamics] | None:
+    began, made = time.monotonic(), None
+    with found.noting("disagreement", "training dynamics"):
+        made = by_dynamics(found)
+    if made:
+        found.say(f"{len(made[1].steps)} checkpoints of {found.name(made[1].model)}, {time.monotonic() - began:.1f} s")
+    return made
 
 
 def _parted(found: Look, axes: Sequence[Axis]) -> Disagreement:

@@ -5,7 +5,7 @@ Many kinds are looked at, so p is adjusted over all of them (Holm), and those wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,7 @@ class Axis:
     name: str
     kinds: tuple[str, ...]
     kind_N: NDArray[np.int64]  # -1 for rows of no kind
+    made_by: str | None = None  # the model whose answers made the kinds
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Slice(Plain):
     student_accuracy: Share
     agreement: Share
     elsewhere: float  # agreement on the other rows; NaN where there are none
-    p: float | None  # Fisher's exact test of agreement here against elsewhere; None for too few rows on either side
+    p: float | None  # Fisher's exact test of agreement here against elsewhere; None for too few rows or no test
     p_holm: float | None
 
 
@@ -70,7 +71,12 @@ def quantile_axis(name: str, values_N: FloatArray, bins: int = 5) -> Axis:
     kind_N = np.searchsorted(inner, values_N, "left")
     used, kind_N = np.unique(kind_N, return_inverse=True)
     parts = [values_N[kind_N == number] for number in range(len(used))]
-    return Axis(name, tuple(f"{part.min():.4g} to {part.max():.4g}" for part in parts), kind_N.astype(np.int64))
+    return Axis(name, tuple(map(_span, parts)), kind_N.astype(np.int64))
+
+
+def _span(values_n: FloatArray) -> str:
+    low, high = (f"{end:.4g}" for end in (values_n.min(), values_n.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def named_axis(name: str, kinds: Sequence[str], kind_N: NDArray[Any]) -> Axis:
@@ -107,8 +113,10 @@ def dynamics_axis(gold_probability_EN: FloatArray) -> Axis:
     )
 
 
-def slices(axes: Sequence[Axis], gold_N: Answers, teacher_N: Answers, student_N: Answers) -> tuple[Slice, ...]:
-    """Every kind of every axis, in order. Raises UserError for an axis of other rows."""
+def slices(
+    axes: Sequence[Axis], gold_N: Answers, teacher_N: Answers, student_N: Answers, untested: Collection[str] = ()
+) -> tuple[Slice, ...]:
+    """Every kind of every axis, in order; those of `untested` axes have no p. Raises UserError for other rows."""
     gold_N, teacher_N, student_N = (np.asarray(side) for side in (gold_N, teacher_N, student_N))
     found = []
     for axis in axes:
@@ -116,7 +124,8 @@ def slices(axes: Sequence[Axis], gold_N: Answers, teacher_N: Answers, student_N:
             raise UserError(f"slices by {axis.name}: {len(axis.kind_N):,} rows are sorted, there are {len(gold_N):,}")
         for number, kind in enumerate(axis.kinds):
             here_N = axis.kind_N == number
-            found.append(_slice(axis, kind, here_N, (gold_N, teacher_N, student_N)))
+            told = _slice(axis, kind, here_N, (gold_N, teacher_N, student_N))
+            found.append(replace(told, p=None) if axis.name in untested else told)
     adjusted = iter(holm([one.p for one in found if one.p is not None]).tolist())
     return tuple(one if one.p is None else replace(one, p_holm=next(adjusted)) for one in found)
 

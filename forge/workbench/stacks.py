@@ -10,7 +10,8 @@ Shape letters: B examples, L positions of a stack, R rows that count, D width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -22,9 +23,25 @@ from forge.core.errors import UserError
 from forge.models.capture import HiddenSite, Recorder, layout
 from forge.models.layout import unwrap
 from forge.tasks.base import IGNORED_LABEL, Batch
-from forge.workbench.sight import Tower, find_tower, patches
+from forge.workbench.sight import TOWERS, Tower, find_tower, patches
 
 VISION = "vision"
+
+
+Missed = dict[str, str]
+"""Stacks that could not be read, and why."""
+
+
+@contextmanager
+def missing(missed: Missed | None, *stacks: str) -> Iterator[None]:
+    """Note a UserError as the reason why these stacks cannot be read; without `missed` it is raised."""
+    try:
+        yield
+    except UserError as error:
+        if missed is None:
+            raise
+        for stack in stacks:
+            missed.setdefault(stack, str(error).removeprefix("representations: "))
 
 
 @dataclass(frozen=True)
@@ -71,20 +88,36 @@ class Observed:
         if self._recorder:
             self._recorder.close()
 
-    def rows(self, batch: Batch, examples: int, leave_out: Collection[int] = ()) -> dict[str, dict[int, Rows]]:
-        """By stack and layer, of one run of the model; token ids in `leave_out` do not count. Raises UserError."""
+    def rows(
+        self, batch: Batch, examples: int, leave_out: Collection[int] = (), missed: Missed | None = None
+    ) -> dict[str, dict[int, Rows]]:
+        """By stack and layer, of one run of the model; token ids in `leave_out` do not count.
+
+        Raises UserError for a stack that cannot be read, or notes it in `missed`, where that is given.
+        """
         self._seen.clear()
-        states = self._run(batch)
+        states = self._run(batch, missed)
         out, with_encoder = self._left_out(leave_out), "encoder" in states
-        found = {
-            stack: {layer: _of_tokens(stack, state, batch, out, with_encoder) for layer, state in layers.items()}
-            for stack, layers in states.items()
-        }
+        found = {}
+        for stack, layers in states.items():
+            with missing(missed, stack):
+                found[stack] = {
+                    layer: _of_tokens(stack, state, batch, out, with_encoder) for layer, state in layers.items()
+                }
         if self._tower and self._seen:
-            found[VISION] = _of_patches(self._tower, self._seen, batch, examples)
+            with missing(missed, VISION):
+                found[VISION] = _of_patches(self._tower, self._seen, batch, examples)
+        elif missed is not None and "pixel_values" in batch and "encoder" not in states:
+            missed.setdefault(VISION, self._why_unseen())
         return found
 
-    def _run(self, batch: Batch) -> dict[str, dict[int, Tensor]]:
+    def _why_unseen(self) -> str:
+        if self._tower:
+            return "it did not run on these images"
+        kind = getattr(getattr(self._bare, "config", None), "model_type", type(self._bare).__name__)
+        return f"where {kind} has its blocks is not known; it is of {', '.join(TOWERS)}"
+
+    def _run(self, batch: Batch, missed: Missed | None) -> dict[str, dict[int, Tensor]]:
         """states_BLD by stack and layer."""
         accepted = inspect.signature(type(self._bare).forward).parameters
         inputs: dict[str, Any] = {name: value for name, value in batch.items() if name in accepted and name != "labels"}
@@ -102,7 +135,8 @@ class Observed:
             writes = bool(getattr(self._bare, "can_generate", bool)())
             told = {"decoder" if writes else "encoder": getattr(output, "hidden_states", None)}
         if not any(told.values()):
-            raise UserError(f"representations: {type(self._bare).__name__} gives no hidden states")
+            with missing(missed, *told):
+                raise UserError(f"representations: {type(self._bare).__name__} gives no hidden states")
         return {stack: dict(enumerate(layers)) for stack, layers in told.items() if layers}
 
     def _left_out(self, leave_out: Collection[int]) -> list[int]:
@@ -147,6 +181,8 @@ def _decoder_mask(batch: Batch) -> Tensor | None:
 
 def _of_patches(tower: Tower, seen: dict[int, Tensor], batch: Batch, examples: int) -> dict[int, Rows]:
     owner_R, place_R = patches(tower, batch, examples)
+    if len(place_R) and any(int(place_R.max()) >= state.flatten(0, -2).shape[0] for state in seen.values()):
+        raise UserError(f"representations: a block of {tower.kind} works on other patches than its images have")
     counts_B = torch.bincount(owner_R, minlength=examples)
     starts_B = counts_B.cumsum(0) - counts_B
     position_R = torch.arange(len(owner_R), device=owner_R.device) - starts_B[owner_R]

@@ -27,7 +27,7 @@ def workbench(options: argparse.Namespace) -> str:
 def asked_of(options: argparse.Namespace) -> Asked:
     """Raises UserError for words that do not go together."""
     words = list(options.words)
-    given = (options.teacher, options.baseline, options.rows, options.quick, options.out)
+    given = (options.teacher, options.baseline, options.rows, options.quick, options.out, options.split)
     if words[:1] == ["compare"]:
         runs = words[1:]
         if options.run_dir:
@@ -45,8 +45,9 @@ def asked_of(options: argparse.Namespace) -> Asked:
 
 
 def told(findings: Findings) -> str:
-    """The verdicts and notes, a line each."""
-    lines = [f"{one.name}: {_figures(one.figures)}" for one in findings.subjects if one.figures]
+    """Figures, verdicts and notes, a line each."""
+    lines = [f"{findings.rows.used:,} rows of {findings.rows.split}. {findings.rows.overlap_told}"]
+    lines += [f"{one.name}: {_figures(one.figures)}" for one in findings.subjects if one.figures]
     lines += [f"- {verdict.sentence}" for verdict in findings.verdicts]
     lines += [f"note ({note.about}): {note.text}" for note in findings.notes]
     return "\n".join(lines)

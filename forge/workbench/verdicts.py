@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from forge.workbench.aligned import excludes_zero
-from forge.workbench.findings import Answer, Compared, CurveDifference, Figure, Nearer, Probing, Verdict
+from forge.workbench.findings import Answer, Compared, CurveDifference, Figure, Nearer, Probing, Verdict, stack_name
 
 _ANSWERS: Mapping[int, Answer] = {1: "yes", 0: "no", -1: "opposite"}
 LEAST_SPLITS = 3  # two say next to nothing of how far splits lie apart
@@ -21,15 +21,16 @@ def of_nearer(told: Nearer, names: Names) -> Verdict:
     """Whether a model is more alike the reference inside than another."""
     answer = _ANSWERS[excludes_zero(told.mean)] if told.mean.value is not None else "unknown"
     who, than, reference = names[told.model], names[told.than], names[told.reference]
+    stack = stack_name(told.stack)
     found = {
-        "yes": f"In the {told.stack}, {who} is nearer to {reference} than {than}: its layers of like depth are",
-        "no": f"In the {told.stack}, {who} is not shown to be nearer to {reference} than {than}: CKA differs by",
-        "opposite": f"In the {told.stack}, {who} is further from {reference} than {than}: CKA differs by",
-        "unknown": f"In the {told.stack}, it cannot be told whether {who} is nearer to {reference} than {than}",
+        "yes": f"In the {stack}, {who} is nearer to {reference} than {than}: its layers of like depth are",
+        "no": f"In the {stack}, {who} is not shown to be nearer to {reference} than {than}: CKA differs by",
+        "opposite": f"In the {stack}, {who} is further from {reference} than {than}: CKA differs by",
+        "unknown": f"In the {stack}, it cannot be told whether {who} is nearer to {reference} than {than}",
     }[answer]
     ends = {"yes": f" {_signed(told.mean)} more alike (CKA).", "unknown": "."}
     sentence = found + ends.get(answer, f" {_signed(told.mean)}.")
-    question = f"Is {who} nearer to {reference} than {than}, inside ({told.stack})?"
+    question = f"Is {who} nearer to {reference} than {than}, inside ({stack})?"
     return Verdict("alignment", question, answer, sentence, told.mean, told.stack, told.model, told.than)
 
 
@@ -80,13 +81,13 @@ def of_probing(told: Probing, difference: CurveDifference, names: Names) -> Verd
         return None
     who, than = names[difference.model], names[difference.than]
     answer = _ANSWERS[excludes_zero(figure)]
-    last, label = f"the last layer of the {told.stack}", told.label
+    last, label = f"the last layer of the {stack_name(told.stack)}", told.label
     sentence = {
         "yes": f"from {last} of {who}, {label} is read better than from that of {than}",
         "no": f"{label} is not shown to be read better from {last} of {who} than of {than}",
         "opposite": f"from {last} of {who}, {label} is read worse than from that of {than}",
     }[answer]
-    question = f"Can {told.label} be read better from {who} than from {than} ({told.stack})?"
+    question = f"Can {told.label} be read better from {who} than from {than} ({stack_name(told.stack)})?"
     sentence = _capital(f"{sentence}: {_points(figure)}.")
     return Verdict("probing", question, answer, sentence, figure, told.stack, difference.model, difference.than)
 

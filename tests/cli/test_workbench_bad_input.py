@@ -14,6 +14,8 @@ import torch
 import toy_translation
 from support import forge, merged, only_run, write_config
 
+from forge.core.version import VERSION
+
 pytestmark = pytest.mark.usefixtures("no_reports")
 
 Refused = Callable[..., str]
@@ -91,6 +93,10 @@ def without(run: Path, folder: Path, *patterns: str) -> Path:
         (("--run", "pairs", "--rows", "0"), "must be a whole number from 1"),
         (("--run", "pairs", "--rows", "many"), "must be a whole number from 1"),
         (("--run", "pairs", "--layers", "3"), "unknown argument --layers"),
+        (("--run", "pairs", "--split", "dev"), "has no split 'dev'; there are: validation, test"),
+        (("--run", "translator", "--split", "train"), "has no split 'train'; there are: validation, test"),
+        (("--run", "others", "--split", "validation"), "gives 16 rows, and its figures need at least 30"),
+        (("compare", "pairs", "others", "--split", "dev"), "has no split 'dev'; there are: validation, test"),
         (("--run", "nowhere"), "is not a run directory"),
         (("--run", "pairs", "--baseline", "nowhere"), "is not a run directory"),
         (("--run", "pairs", "--teacher", "./nowhere"), "--teacher: no directory"),
@@ -102,7 +108,7 @@ def without(run: Path, folder: Path, *patterns: str) -> Path:
         (("--run", "pairs", "--baseline", "others"), "holds other rows"),
         (("compare", "pairs", "others"), "holds other rows"),
         (("compare", "pairs", "pairs"), "is named twice"),
-        (("--run", "few"), "gives 20 rows, and its figures need at least 30; take a run with a larger test split"),
+        (("--run", "few"), "gives 20 rows, and its figures need at least 30; take another split with --split, or a"),
         (("--run", "pairs", "--rows", "12"), "gives 12 rows, and its figures need at least 30; give --rows more"),
     ],
 )
@@ -121,6 +127,50 @@ def test_a_damaged_model(refused: Refused, world: dict[str, Path], tmp_path: Pat
         path.write_bytes(path.read_bytes()[:-8] + b"\x01" * 8)
     assert "is damaged" in refused("--run", run)
     assert "is damaged" in refused("--run", world["pairs"], "--teacher", run)
+
+
+def edited(run: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a run whose record another version might have written."""
+    copy = shutil.copytree(run, folder)
+    record = json.loads((copy / "run_metadata.json").read_text())
+    change(record)
+    (copy / "run_metadata.json").write_text(json.dumps(record))
+    return copy
+
+
+def test_a_run_whose_settings_are_those_of_another_version(
+    refused: Refused, world: dict[str, Path], tmp_path: Path
+) -> None:
+    def older(record: dict[str, Any]) -> None:
+        record["config"]["train"]["warmup_ratio_of_old"] = 0.1
+        record["versions"]["forge"] = "0.0.9"
+
+    old = edited(world["pairs"], tmp_path / "old", older)
+    says = (
+        f"{old}  has settings that forge {VERSION} does not take: train.warmup_ratio_of_old is not a setting; look "
+        "at it with forge 0.0.9, which trained it, or train it again"
+    )
+    good = world["pairs"]
+    assert refused("--run", old) == says
+    for words in (("--baseline", old), ("--teacher", old), ("--split", "validation", "--baseline", old)):
+        assert refused("--run", good, *words) == says
+    assert refused("compare", good, old) == says
+    assert not any((run / "workbench").exists() for run in (old, good))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda record: record["config"]["train"].update(max_steps="2"), "train.max_steps must be a whole number"),
+        (lambda record: record["config"].update(task="summary"), "task must be one of"),
+        (lambda record: record["config"].update(data=3, alpha=7.0), "(and 1 more); put run_metadata.json back"),
+        (lambda record: record.pop("config"), "holds no settings (config); train the run again"),
+    ],
+)
+def test_a_run_whose_settings_were_edited(
+    refused: Refused, world: dict[str, Path], tmp_path: Path, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    assert says in refused("--run", edited(world["pairs"], tmp_path / "copy", change))
 
 
 def test_data_that_are_gone_or_changed(refused: Refused, tmp_path: Path) -> None:

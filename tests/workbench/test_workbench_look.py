@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,15 @@ import pytest
 import torch
 import toy_reading
 import toy_translation
+from PIL import Image
 from safetensors.numpy import load_file
 from support import forge, merged, only_run, write_config
 
+from forge.core.errors import UserError
 from forge.workbench.asked import Asked
 from forge.workbench.course import look
-from forge.workbench.findings import Findings, read_findings
-from forge.workbench.report import write_report
+from forge.workbench.findings import Findings, Overlap, read_findings
+from forge.workbench.report import render, write_report
 from forge.workbench.row_files import Representations
 from forge.workbench.views.ocr import blocks_of
 
@@ -83,6 +86,7 @@ def test_a_student_beside_its_teacher_and_a_baseline(seen: Findings) -> None:
         right = one.both_right + one.reference_only_right + one.other_only_right
         assert right + one.both_wrong_alike + one.both_wrong_apart == one.rows == 150
     assert seen.notes == ()
+    assert seen.rows.overlap_with_training == Overlap(0, "both texts")
 
 
 def test_where_models_look_is_what_eager_attention_gives(seen: Findings, classifiers: dict[str, Path]) -> None:
@@ -192,12 +196,13 @@ def test_runs_beside_each_other(classifiers: dict[str, Path], tmp_path: Path) ->
     assert {one.other for one in found.alignment} == {"student_2", "random_init"}
 
 
-def test_rows_that_training_had_are_left_out(tmp_path: Path) -> None:
+def test_rows_that_training_had_are_left_out_and_counted_in_any_split(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     words = [f"w{n}" for n in range(40)]
     texts = [" ".join(rng.choice(words, 6)) for _ in range(200)]
     rows = [{"text": text, "label": "yes" if text.split()[0] < "w2" else "no"} for text in texts]
-    parts = {"train": rows[:100], "validation": rows[100:120], "test": rows[90:190]}
+    shouted = [row | {"text": f" {row['text'].upper().replace(' ', '  ')}"} for row in rows]
+    parts = {"train": rows[:100], "validation": shouted[80:140], "test": rows[90:190]}
     for name, part in parts.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     data = {name: str(tmp_path / f"{name}.jsonl") for name in parts}
@@ -205,7 +210,30 @@ def test_rows_that_training_had_are_left_out(tmp_path: Path) -> None:
     found, _ = look(Asked([str(run)], quick=True), lambda _: None)
     assert (found.rows.used, found.rows.left_out, found.rows.of) == (90, 10, 100)
     assert not {one.inputs["text"] for one in found.examples} & set(texts[:100])
-    assert any("10 rows were left out" in note.text for note in found.notes)
+    assert found.rows.overlap_with_training == Overlap(10, "the text")
+    told = "Overlap with training: 10 of 100, going by the text; left out."
+    assert told in html.unescape(render(found))
+    # The same texts, written in capitals and with other spaces, and a split that chose the best checkpoint.
+    found, _ = look(Asked([str(run)], quick=True, split="validation"), lambda _: None)
+    assert (found.rows.split, found.rows.used, found.rows.left_out, found.rows.of) == ("validation", 40, 20, 60)
+    assert found.rows.overlap_with_training == Overlap(20, "the text")
+    assert {one.id.split()[0] for one in found.examples} == {"validation"}
+    assert any("validation was measured while the run trained" in note.text for note in found.notes)
+
+
+def test_splits_have_names_of_their_own(tmp_path: Path) -> None:
+    """Of a run that is measured on several: whole names, and last words where those are clear."""
+    splits = {"validation": {"matched": "validation", "both": "validation"}, "test": {"both": "test"}}
+    run = trained(tmp_path / "run", {"data": splits, "train": {"max_steps": 2}})
+    for named, split in (("matched", "validation.matched"), ("test.both", "test.both"), (None, "test.both")):
+        asked = Asked([str(run)], rows=40, quick=True, split=named, out=str(tmp_path / "out"))
+        assert look(asked, lambda _: None)[0].rows.split == split
+    for named, says in (
+        ("both", "has validation.both and test.both; give the whole name"),
+        ("train", "has no split 'train'; there are: validation.matched, validation.both, test.both"),
+    ):
+        with pytest.raises(UserError, match=says):
+            look(Asked([str(run)], rows=40, quick=True, split=named), lambda _: None)
 
 
 # Models that write text
@@ -245,6 +273,7 @@ def test_translators(translators: dict[str, Path], tmp_path: Path) -> None:
     assert set(told.figures) >= {"bleu", "chrf"}
     assert found.disagreement.compared[0].agreement
     assert all(set(one.said) == {"teacher", "student", "baseline"} for one in found.examples)
+    assert found.rows.overlap_with_training == Overlap(0, "the source text")
     tokens = next(one for one in found.probing if (one.stack, one.label) == ("encoder", "token"))
     first = next(one for one in tokens.curves if one.model == "teacher").layers[0]
     assert first.accuracy.value
@@ -285,6 +314,12 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("readers")
     change = toy_reading.settings(folder / "data", max_steps=60)
     toy_reading.write_pages(folder / "data" / "test", 2_000, 40)
+    pages = (folder / "data" / "test.jsonl").read_text().splitlines()
+    pixels, text = toy_reading.draw(5)  # a page of training, but for a pixel
+    pixels[-1, -1] = 0
+    Image.fromarray(pixels).save(folder / "data" / "test" / "other.png")
+    pages.append(json.dumps({"page": "test/other.png", "markdown": text, "tests": []}))
+    (folder / "data" / "test.jsonl").write_text("\n".join(pages) + "\n")
     change = merged(change, {"data": {"test": str(folder / "data" / "test.jsonl")}})
     teacher = trained(folder / "teacher", change)
     return {"teacher": teacher, "student": trained(folder / "student", taught_by(teacher, change))}
@@ -292,6 +327,15 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_page_readers(readers: dict[str, Path], tmp_path: Path) -> None:
     found, folder = look(Asked([str(readers["student"])]), lambda _: None)
+    training = {toy_reading.draw(number)[1] for number in range(160)}
+    drawn_again = sum(toy_reading.draw(number)[1] in training for number in range(2_000, 2_040))
+    assert found.rows.overlap_with_training == Overlap(drawn_again, "the picture and the Markdown", kept=1)
+    assert 0 < drawn_again == found.rows.left_out == 41 - found.rows.used
+    assert found.rows.overlap_told == (
+        f"Overlap with training: {drawn_again} of 41, going by the picture and the Markdown; left out. "
+        "By the Markdown alone 1 more; kept."
+    )
+    assert "test/other.png" in {one.id for one in found.examples}
     assert {one.stack for one in found.alignment} == {"encoder", "decoder"}
     assert [one.other for one in found.disagreement.texts] == ["student"]
     assert set(found.disagreement.texts[0].figures) == {"cer", "wer"}

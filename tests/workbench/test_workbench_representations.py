@@ -325,6 +325,33 @@ def test_what_has_no_row_is_said(tmp_path: Path) -> None:
         extract(model, [(records(0), {"input_ids": torch.tensor([[2, 9, 3]])})], tmp_path)
 
 
+def test_a_stack_that_cannot_be_read_is_left_out_with_its_reason_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Also one that could be read in the first batch: half a stack is none. The others are those of before."""
+    model = reader("qwen2_vl")[0]
+    first, (told, batch) = pages_of("qwen2_vl", 0, 1), pages_of("qwen2_vl", 2)
+    whole = extract(model, [first, (told, batch)], tmp_path / "whole")
+    batches = [first, (told, of_two_images(batch))]
+    with pytest.raises(UserError, match="2 images in 1 examples; qwen2_vl needs one for each"):
+        extract(model, batches, tmp_path / "strict")
+    missed: dict[str, str] = {}
+    found = extract(model, batches, tmp_path / "lenient", missed=missed)
+    assert missed == {"vision": "2 images in 1 examples; qwen2_vl needs one for each"}
+    assert list(found) == ["decoder"]
+    assert not list((tmp_path / "lenient").glob("*vision*"))
+    np.testing.assert_array_equal(found["decoder"].features("layer.2")[:2], whole["decoder"].features("layer.2")[:2])
+    bert = build(hf.BertModel, BERT)
+    missed = {}
+    assert extract(bert, [(records(0), {"input_ids": torch.tensor([[2, 9, 3]])})], tmp_path / "no", missed=missed) == {}
+    assert missed == {"encoder": "the batch does not say which of the encoder's tokens are padding"}
+
+
+def of_two_images(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The only page of a batch, shown twice in one prompt."""
+    shape = batch["input_ids"].shape
+    longer = {name: torch.cat([values] * 2, 1) for name, values in batch.items() if values.shape == shape}
+    return batch | longer | {name: torch.cat([batch[name]] * 2) for name in ("pixel_values", "image_grid_thw")}
+
+
 def test_rows_of_two_models_are_joined_by_example(tmp_path: Path) -> None:
     rows = texts()
     one = extract(build(hf.BertModel, BERT), in_batches(rows, 4), tmp_path / "a")["encoder"]

@@ -26,10 +26,10 @@ def test_quintiles_keep_equal_values_together() -> None:
     assert axis.kinds[0] == "1 to 20"
     assert axis.kinds[4] == "81 to 100"
     tied = quantile_axis("length", np.array([1] * 90 + [2] * 10))
-    assert tied.kinds == ("1 to 1", "2 to 2")
+    assert tied.kinds == ("1", "2")
     assert (tied.kind_N[:90] == 0).all()
     assert (tied.kind_N[90:] == 1).all()
-    assert quantile_axis("length", np.ones(9)).kinds == ("1 to 1",)
+    assert quantile_axis("length", np.ones(9)).kinds == ("1",)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,18 @@ def test_p_is_that_of_fishers_table_and_rows_of_no_kind_are_left_out() -> None:
     assert a.p == pytest.approx(drawn[drawn <= drawn[30] * (1 + 1e-9)].sum())
     assert a.p == b.p
     assert a.elsewhere == b.agreement.value == 0.5
+
+
+def test_kinds_that_a_models_own_answers_made_have_no_p_and_no_part_in_the_correction() -> None:
+    rng = np.random.default_rng(1)
+    gold, student = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    own = named_axis("own", ["wrong", "right"], student == gold)
+    other = named_axis("other", ["a", "b"], rng.integers(0, 2, 400))
+    found = slices([own, other], gold, gold, student, untested={"own"})
+    assert [one.p for one in found[:2]] == [one.p_holm for one in found[:2]] == [None, None]
+    assert found[1].agreement.value == 1.0
+    assert found[2:] == slices([other], gold, gold, student)
+    assert slices([own], gold, gold, student)[0].p_holm < 1e-10  # type: ignore[operator]
 
 
 def test_an_axis_of_other_rows_is_refused() -> None:

@@ -9,7 +9,7 @@ from forge.reports.drawing import GREY, drawn
 from forge.reports.heat import Cell, heat, scale
 from forge.reports.page import folded, heading, paragraph, table, text
 from forge.reports.words import MINUS, decimal, ends, probability
-from forge.workbench.findings import Alignment, Findings, Grid, Nearer
+from forge.workbench.findings import Alignment, Findings, Grid, Nearer, stack_name
 from forge.workbench.page.models import Look, legend, looks, short
 
 SIZE = 4.5, 3.1
@@ -32,7 +32,7 @@ def section(findings: Findings) -> list[str]:
         found = [one for one in findings.alignment if one.stack == stack]
         nearer = [one for one in findings.nearer if one.stack == stack]
         if len(stacks) > 1:
-            shown.append(heading(stack.capitalize(), 3))
+            shown.append(heading(stack_name(stack).capitalize(), 3))
         shown += [_maps(found, looks(findings), f"measure{number}"), *_like_depth(findings, found, nearer)]
     return shown
 

@@ -9,7 +9,7 @@ from forge.reports.drawing import GREY, SERIES, THEME, drawn
 from forge.reports.heat import Cell, heat
 from forge.reports.page import folded, heading, paragraph, table, text
 from forge.reports.words import probability
-from forge.workbench.findings import ClassDisagreement, Findings, ModelCalibration, SliceRow, TextDisagreement
+from forge.workbench.findings import ClassDisagreement, Dynamics, Findings, ModelCalibration, SliceRow, TextDisagreement
 from forge.workbench.page.models import Look, both, legend, looks, percent, percents, short
 
 SIZE = 4.5, 3.2
@@ -26,7 +26,7 @@ def section(findings: Findings) -> list[str]:
     if parted.texts:
         shown += _texts(parted.texts, models)
     both_kinds: list[ClassDisagreement | TextDisagreement] = [*parted.classes, *parted.texts]
-    return shown + _slices([one for one in both_kinds if one.slices], models)
+    return shown + _slices([one for one in both_kinds if one.slices], models, parted.dynamics)
 
 
 def _answers(found: Sequence[ClassDisagreement], models: Mapping[str, Look], labels: Sequence[str]) -> list[str]:
@@ -163,7 +163,9 @@ def survival(name: str, found: Sequence[TextDisagreement], models: Mapping[str, 
     return drawn(name, SIZE, draw, f"Share of texts still those of {models[found[0].reference].name}", themed=True)
 
 
-def _slices(found: Sequence[ClassDisagreement | TextDisagreement], models: Mapping[str, Look]) -> list[str]:
+def _slices(
+    found: Sequence[ClassDisagreement | TextDisagreement], models: Mapping[str, Look], dynamics: Sequence[Dynamics]
+) -> list[str]:
     if not found:
         return []
     note = (
@@ -171,6 +173,7 @@ def _slices(found: Sequence[ClassDisagreement | TextDisagreement], models: Mappi
         "that model (Holm); kinds with few rows have no p. Kinds overlap and are no causes."
     )
     shown = [heading("Kinds of examples", 2), paragraph(note, "note")]
+    shown += [paragraph(_course(one, models), "note") for one in dynamics]
     for number, one in enumerate(found):
         name = models[one.other].name
         part = [
@@ -179,6 +182,18 @@ def _slices(found: Sequence[ClassDisagreement | TextDisagreement], models: Mappi
         ]
         shown += [heading(name, 3), *part] if number == 0 else [folded(f"Kinds of examples of {name}", "".join(part))]
     return shown
+
+
+def _course(one: Dynamics, models: Mapping[str, Look]) -> str:
+    """How rows came to be easy, ambiguous or hard."""
+    steps = f"{', '.join(f'{step:,}' for step in one.steps[:-1])} and {one.steps[-1]:,}"
+    name = models[one.model].name
+    return (
+        f"Training dynamics are those of {name}: how probable the true class of each of these rows was to it after "
+        f"{steps} steps. The third of the rows where that varied the most is ambiguous, which rows that were learned "
+        "in between can be too; of the others, the half with the higher mean is easy to learn, the other half hard. "
+        f"Agreement of {name} itself has no p there, since its own answers made these kinds."
+    )
 
 
 def forest(name: str, one: ClassDisagreement | TextDisagreement, models: Mapping[str, Look]) -> str:

@@ -139,11 +139,13 @@ def _disagreement(both: Sequence[tuple[Findings, Keys]], order: Sequence[str]) -
     texts = [named.of(part, "reference", "other") for one, named in parts for part in one.texts]
     calibration = [named.of(part, "model") for one, named in parts for part in one.calibration]
     compared = [named.of(part, "reference", "model", "than") for one, named in parts for part in one.compared]
+    dynamics = [named.of(part, "model") for one, named in parts for part in one.dynamics]
     return Disagreement(
         tuple(sorted(_once(classes, lambda one: (one.reference, one.other)), key=lambda one: order.index(one.other))),
         tuple(sorted(_once(texts, lambda one: (one.reference, one.other)), key=lambda one: order.index(one.other))),
         tuple(sorted(_once(calibration, lambda one: one.model), key=lambda one: order.index(one.model))),
         tuple(_once(compared, lambda part: (part.reference, part.model, part.than))),
+        tuple(_once(dynamics, lambda part: part)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from forge.reports.drawing import GREY, SERIES, drawn
 from forge.reports.page import folded, heading, paragraph, table
 from forge.reports.words import decimal
-from forge.workbench.findings import Curve, Figure, Findings, Probing
+from forge.workbench.findings import Curve, Figure, Findings, Probing, stack_name
 from forge.workbench.page.models import Look, both, legend, looks, percent, percents
 
 SIZE = 4.5, 3.4
@@ -38,7 +38,7 @@ def _probing(told: Probing, models: Mapping[str, Look]) -> list[str]:
     )
     few = " Two splits say too little for bands." if told.splits < LEAST_SPLITS else ""
     shown = [
-        heading(f"{told.label[:1].upper()}{told.label[1:]}, {told.stack}", 3),
+        heading(f"{told.label[:1].upper()}{told.label[1:]}, {stack_name(told.stack)}", 3),
         paragraph(f"{told.about} {rows}{few}", "note"),
         f"<div class=figures>{curve(f'{told.stack} {told.label}', told, models)}{_levels(told, models)}</div>",
     ]
@@ -66,7 +66,9 @@ def curve(name: str, told: Probing, models: Mapping[str, Look]) -> str:
         axis.grid(axis="y", alpha=0.3)
         legend(axis)
 
-    return drawn(name, SIZE, draw, f"Accuracy of probes for {told.label} by layer of the {told.stack}", themed=True)
+    return drawn(
+        name, SIZE, draw, f"Accuracy of probes for {told.label} by layer of the {stack_name(told.stack)}", themed=True
+    )
 
 
 def _line(axis: Any, one: Curve, look: Look, band: bool) -> None:

@@ -23,9 +23,11 @@ def head(findings: Findings, first: Sequence[str] = ()) -> list[str]:
     if rest:
         shown.append(f"<ul>{''.join(f'<li>{text(_typeset(words))}</li>' for words in rest)}</ul>")
     share = f"{rows.used:,} of {rows.of:,} examples of {rows.split}"
-    about = f"On {share}, which no model was trained on. Intervals, also those in brackets, are 95 %."
+    about = f"On {share}. {rows.overlap_told} Intervals, also those in brackets, are 95 %."
     if findings.quick:
-        about += " A quick look: fewer splits, no control labels. Figures for others take the whole run."
+        about += " A quick look: fewer splits, no control labels"
+        about += ", no training dynamics." if rows.task == "classification" else "."
+        about += " Figures for others take the whole run."
     return [*shown, paragraph(about, "note"), *(paragraph(note.text, "note") for note in findings.notes)]
 
 
@@ -185,8 +187,9 @@ def methods(findings: Findings) -> list[str]:
     """How the figures come about, in short; the documentation has sources."""
     rows, told = findings.rows, []
     told.append(
-        f"Rows: {rows.used:,} of {rows.of:,} of {rows.split}, {rows.left_out:,} left out because their text is in the "
-        f"training set; fingerprint {rows.fingerprint}. Seed {findings.seed}, forge {findings.forge}."
+        f"Rows: {rows.used:,} of {rows.of:,} of {rows.split}, {rows.left_out:,} left out because the training data "
+        "has them too, whatever the case and width of letters and the spaces between words; fingerprint "
+        f"{rows.fingerprint}. Seed {findings.seed}, forge {findings.forge}."
     )
     if findings.alignment:
         told.append(
@@ -205,6 +208,11 @@ def methods(findings: Findings) -> list[str]:
             "Intervals of shares are Wilson's, of differences from a paired bootstrap; kinds of examples are tested "
             "by Fisher's exact test. Jensen-Shannon is the divergence in bits; the calibration error has bins of "
             "equally many rows."
+        )
+    if findings.disagreement.dynamics:
+        told.append(
+            "Training dynamics follow Swayamdipta et al. 2020 (arXiv 2009.10795), who watch the rows of the training "
+            "set after each epoch; here they are rows that were not trained on, at the checkpoints that a run kept."
         )
     if findings.disagreement.texts:
         told.append(

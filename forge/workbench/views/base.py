@@ -20,13 +20,14 @@ from forge.core.hashing import derive_seed, digest
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.base import Task
 from forge.tasks.sources import Table
-from forge.workbench.findings import Disagreement, Role
+from forge.workbench.findings import Disagreement, Overlap, Role
 from forge.workbench.parted import Choices
 from forge.workbench.parted_texts import Writing
 from forge.workbench.probed import Labelled
 from forge.workbench.representations import Pooling, extract
 from forge.workbench.row_files import Representations
 from forge.workbench.slices import Axis
+from forge.workbench.stacks import Missed
 
 AT_ONCE = 64  # examples
 Made = Choices | Writing
@@ -66,7 +67,7 @@ class Shown:
     split: str
     table: Table  # of these rows alone
     of: int
-    left_out: int
+    overlap: Overlap
     ids: tuple[str, ...]
     inputs: tuple[Mapping[str, str], ...]
     gold: tuple[str, ...]
@@ -109,6 +110,7 @@ class Watched:
     figures: Mapping[str, float | None]
     tokens: str  # a digest of how it cuts texts
     tokens_of: Mapping[str, TokenRows] = field(default_factory=dict)  # by stack, where tokens are probed
+    missed: Mapping[str, str] = field(default_factory=dict)  # stacks that could not be read, and why
 
 
 class View(Protocol):
@@ -198,9 +200,14 @@ def special_tokens(tokenizer: Any) -> list[int]:
 
 
 def observe(
-    loaded: Loaded, data: Dataset, ids: Sequence[str], folder: Path, pooling: Pooling = "mean"
+    loaded: Loaded,
+    data: Dataset,
+    ids: Sequence[str],
+    folder: Path,
+    pooling: Pooling = "mean",
+    missed: Missed | None = None,
 ) -> dict[str, Representations]:
-    """Every layer of every stack, a row an example, in their order."""
+    """Every layer of every stack, a row an example, in their order; stacks that cannot be read go into `missed`."""
 
     def batches() -> Iterator[Any]:
         for start in range(0, len(ids), AT_ONCE):
@@ -209,7 +216,7 @@ def observe(
 
     about = {"of": loaded.source.path, "init": loaded.source.init}
     left_out = special_tokens(loaded.tokenizer)
-    return extract(loaded.model, batches(), folder, pooling=pooling, leave_out=left_out, about=about)
+    return extract(loaded.model, batches(), folder, pooling=pooling, leave_out=left_out, about=about, missed=missed)
 
 
 def parameters_of(model: torch.nn.Module) -> int:

@@ -24,10 +24,12 @@ from forge.tasks.splits import read_splits
 from forge.train.evaluate import infer
 from forge.workbench.disagreement import jensen_shannon_bits
 from forge.workbench.findings import Disagreement
+from forge.workbench.overlap import key_of, parted_from
 from forge.workbench.parted import Choices, calibrated, classes_compared, classes_part
 from forge.workbench.probe_inputs import bag_of_words, overlap, words_of
 from forge.workbench.probed import Labelled
 from forge.workbench.slices import Axis, named_axis, negation_axis, quantile_axis
+from forge.workbench.stacks import Missed
 from forge.workbench.views.base import (
     AT_ONCE,
     Loaded,
@@ -57,10 +59,10 @@ class ClassificationView:
         metadata = run.metadata()
         labels, columns = list(metadata["labels"]), Columns(**metadata["columns"])
         texts, gold = read_texts(table, columns), read_labels(table, columns.label, labels)
-        keys = list(zip(*texts.values(), strict=True))
-        known = _trained_on(metadata, columns)
+        keys = [key_of(*both) for both in zip(*texts.values(), strict=True)]
         labelled = [row for row, label in enumerate(gold) if label is not None]
-        free = [row for row in labelled if keys[row] not in known]
+        what = "both texts" if len(texts) > 1 else "the text"
+        free, overlapping = parted_from(labelled, keys, _trained_on(metadata, columns), what)
         require_left(free, table.name)
         rows = chosen_rows(free, most, table.fingerprint)
         gold_N = np.array([gold[row] for row in rows], np.int64)
@@ -68,7 +70,7 @@ class ClassificationView:
             split=split,
             table=only(table, rows),
             of=len(table.rows),
-            left_out=len(labelled) - len(free),
+            overlap=overlapping,
             ids=tuple(f"{split} {row}" for row in rows),
             inputs=tuple({name: values[row] for name, values in texts.items()} for row in rows),
             gold=tuple(labels[label] for label in gold_N),
@@ -99,6 +101,11 @@ class ClassificationView:
         inputs = {name: [row[name] for row in shown.inputs] for name in shown.inputs[0]}
         return loaded.task.encode_free(inputs["text"], inputs.get("text_pair"))
 
+    def choices(self, loaded: Loaded, data: Dataset) -> Choices:
+        """Probabilities of each of the data's labels."""
+        logits_NC = np.stack(infer(loaded.accelerator, loaded.task, loaded.model, data, AT_ONCE))
+        return Choices(softmax(logits_NC if loaded.order is None else logits_NC[:, loaded.order]))
+
     def watch(
         self,
         loaded: Loaded,
@@ -109,17 +116,17 @@ class ClassificationView:
     ) -> Watched:
         """Probabilities and hidden states."""
         assert shown.gold_N is not None
-        data = self.encode(loaded, shown)
-        logits_NC = np.stack(infer(loaded.accelerator, loaded.task, loaded.model, data, AT_ONCE))
-        made = Choices(softmax(logits_NC if loaded.order is None else logits_NC[:, loaded.order]))
+        data, missed = self.encode(loaded, shown), Missed()
+        made = self.choices(loaded, data)
         return Watched(
             loaded.source.key,
             type(loaded.model).__name__,
             parameters_of(loaded.model),
-            observe(loaded, data, shown.ids, folder),
+            observe(loaded, data, shown.ids, folder, missed=missed),
             made,
             made.figures(shown.gold_N),
             digest(tokenizer_mark(loaded.tokenizer)),
+            missed=missed,
         )
 
     def axes(self, shown: Shown, reference: Made | None) -> list[Axis]:
@@ -224,10 +231,10 @@ def _own_labels(source: Source, shown: Shown) -> list[str]:
 
 
 def _trained_on(metadata: Mapping[str, object], columns: Columns) -> set[tuple[str, ...]]:
-    """All training texts of a run."""
+    """All training texts of a run, as `key_of` has them."""
     data, asset = noted_data(metadata)
     raw = read_splits(data.model_copy(update={"validation": None, "test": None}), asset)
-    return set(zip(*read_texts(raw.train, columns).values(), strict=True)) if raw.train else set()
+    return set(map(key_of, *read_texts(raw.train, columns).values())) if raw.train else set()
 
 
 def _sides(shown: Shown) -> tuple[list[str], list[str] | None]:

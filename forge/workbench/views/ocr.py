@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +15,14 @@ from datasets import Dataset
 
 from forge.building.ocr import reading_of
 from forge.building.page_splits import encode_pages
+from forge.inference.splits import noted_data
 from forge.runs.run_dir import RunDirectory
+from forge.tasks.ocr.read import read_page_splits
 from forge.tasks.ocr.sheet import Sheet
 from forge.tasks.ocr.task import OcrTask
 from forge.tasks.sources import Table
+from forge.workbench.findings import Overlap
+from forge.workbench.overlap import key_of
 from forge.workbench.probe_inputs import words_of
 from forge.workbench.probed import Labelled
 from forge.workbench.slices import Axis, named_axis, quantile_axis
@@ -34,6 +39,13 @@ _BLOCKS = (
 )
 
 
+_EMBEDDED = (
+    "embedded pages are drawn by preset, split and seed, so no page is one of training; whether two hold the same text "
+    "was not looked at"
+)
+_SAME = "the picture and the Markdown"
+
+
 @dataclass(frozen=True)
 class OcrView(WritingView):
     """Reading's part."""
@@ -42,18 +54,19 @@ class OcrView(WritingView):
     most: int = 300
     most_quick: int = 60
 
-    def show(self, run: RunDirectory, split: str, table: Table, most: int) -> Shown:  # noqa: ARG002
-        """Pages with text; that splits hold other documents than training does is up to how they were cut."""
+    def show(self, run: RunDirectory, split: str, table: Table, most: int) -> Shown:
+        """Pages with text that are no training pages; whether their documents have such is up to how they were cut."""
         names, texts = table.rows["page"][:], table.rows["markdown"][:]
         documents = table.rows["document"][:] if "document" in table.rows.column_names else names
-        free = [row for row in range(len(names)) if texts[row].strip()]
+        written = [row for row in range(len(names)) if texts[row].strip()]
+        free, overlapping = _parted(run, table, written)
         require_left(free, table.name)
         rows = chosen_rows(free, most, table.fingerprint)
         return Shown(
             split=split,
             table=only(table, rows),
             of=len(table.rows),
-            left_out=0,
+            overlap=overlapping,
             ids=tuple(str(names[row]) for row in rows),
             inputs=tuple({"page": str(names[row])} for row in rows),
             gold=tuple(texts[row] for row in rows),
@@ -94,6 +107,31 @@ class OcrView(WritingView):
             Labelled("block types", blocks, True, kinds, kind_N, shown.groups),
             Labelled("length of the page", length, False, lengths.kinds, lengths.kind_N, shown.groups),
         ]
+
+
+def _parted(run: RunDirectory, table: Table, rows: list[int]) -> tuple[list[int], Overlap]:
+    """Those of the rows whose picture and Markdown no training page has, and how many others there are.
+
+    Short lines recur, so the same Markdown alone is counted and kept. Embedded pages have no picture before they are
+    read.
+    """
+    data, asset = noted_data(run.metadata())
+    if asset is not None and asset.source == "embedded":
+        return rows, Overlap(None, _EMBEDDED)
+    trained = read_page_splits(data.model_copy(update={"validation": None, "test": None}), asset).train
+    if trained is None:
+        return rows, Overlap(0, _SAME)
+    own, its = ([key_of(text) for text in each.rows["markdown"][:]] for each in (table, trained))
+    both = {own[row] for row in rows} & set(its)
+    pictures = set(_pictures(trained, [row for row, key in enumerate(its) if key in both]))
+    alike = [row for row in rows if own[row] in both]
+    same = {row for row, picture in zip(alike, _pictures(table, alike), strict=True) if picture in pictures}
+    return [row for row in rows if row not in same], Overlap(len(same), _SAME, len(alike) - len(same))
+
+
+def _pictures(table: Table, rows: list[int]) -> list[str]:
+    """A digest of each, one picture in memory at a time."""
+    return [sha256(table.rows[row]["image"]).hexdigest() for row in rows]
 
 
 def blocks_of(markdown: str) -> tuple[str, ...]:

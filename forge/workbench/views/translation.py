@@ -21,6 +21,7 @@ from forge.runs.run_dir import RunDirectory
 from forge.tasks.parallel import read_parallel
 from forge.tasks.sources import Table
 from forge.tasks.translation import TranslationTask
+from forge.workbench.overlap import key_of, parted_from
 from forge.workbench.probe_inputs import bag_of_words, words_of
 from forge.workbench.probed import Labelled
 from forge.workbench.slices import Axis, negation_axis, quantile_axis
@@ -54,9 +55,9 @@ class TranslationView(WritingView):
         sources, targets = table.rows["source"][:], table.rows["target"][:]
         data, asset = noted_data(metadata)
         trained = read_parallel(data, asset).train
-        known = set(trained.rows["source"][:]) if trained else set()
+        known = set(map(key_of, trained.rows["source"][:])) if trained else set()
         written = [row for row in range(len(sources)) if sources[row].strip() and targets[row].strip()]
-        free = [row for row in written if sources[row] not in known]
+        free, overlapping = parted_from(written, list(map(key_of, sources)), known, "the source text")
         require_left(free, table.name)
         rows = chosen_rows(free, most, table.fingerprint)
         language = metadata["languages"][1]
@@ -64,7 +65,7 @@ class TranslationView(WritingView):
             split=split,
             table=only(table, rows),
             of=len(table.rows),
-            left_out=len(written) - len(free),
+            overlap=overlapping,
             ids=tuple(f"{split} {row}" for row in rows),
             inputs=tuple({"source": sources[row]} for row in rows),
             gold=tuple(targets[row] for row in rows),

@@ -24,6 +24,7 @@ from forge.workbench.probe_inputs import words_of
 from forge.workbench.probed import Labelled
 from forge.workbench.sequences import token_agreement
 from forge.workbench.slices import Axis, quantile_axis
+from forge.workbench.stacks import Missed
 from forge.workbench.views.base import (
     AT_ONCE,
     Loaded,
@@ -67,6 +68,7 @@ class WritingView(ABC):
         look = Look(loaded, shown, self.encode(loaded, shown), folder, quick)
         tokens = digest(tokenizer_mark(loaded.tokenizer))
         made, figures = None, {}
+        missed = Missed()
         if loaded.source.init != "random":
             assert reference is None or isinstance(reference, Writing)
             made = self._write(look, tokens, reference)
@@ -75,11 +77,12 @@ class WritingView(ABC):
             loaded.source.key,
             type(loaded.model).__name__,
             parameters_of(loaded.model),
-            observe(loaded, look.data, shown.ids, look.folder),
+            observe(loaded, look.data, shown.ids, look.folder, missed=missed),
             made,
             figures,
             tokens,
             self.token_rows(look),
+            missed,
         )
 
     def token_rows(self, look: Look) -> Mapping[str, TokenRows]:  # noqa: ARG002
