@@ -68,8 +68,10 @@ def _result(declared, cell, control, seed, skill, difficulty_N, rng):
     outcome = declared.scale * float(combine(sums_NK.sum(0), declared.combine, len(sums_NK)))
     on = sum(level != declared.factors[factor][0] for factor, level in cell.items()) if cell else 1
     seconds = 9.0 + 0.6 * on + 0.2 * rng.random()
-    measures = {"agreement": 88.0 + 1.5 * on + rng.standard_normal(), "cpu_seconds": seconds}
-    return Result(cell, control, seed, outcome, measures | {"wall_seconds": seconds * 1.1, "steps": 200.0}, sums_NK)
+    alike = 0.88 + 0.015 * on + 0.01 * rng.standard_normal()
+    measures = {"agreement": alike} if declared.task == "classification" else {"nearness": alike}
+    measures |= {"cpu_seconds": seconds, "wall_seconds": seconds * 1.1, "steps": 200.0}
+    return Result(cell, control, seed, outcome, measures, sums_NK)
 
 
 def _right(skill, difficulty_N, rng):

@@ -11,6 +11,7 @@ from forge.core.hashing import derive_seed
 from forge.study.cells import CellFigures, Comparison, cell_figures, control_comparisons
 from forge.study.contrasts import Contrast, contrasts
 from forge.study.effects import Effect, Interval, Spread
+from forge.study.fidelity import Fidelity, fidelity
 from forge.study.grid import Grid, arrange
 from forge.study.pooling import PooledEffect, pool
 from forge.study.results import Declared, Result
@@ -51,6 +52,8 @@ class Analysis:
     cells: tuple[CellFigures, ...]
     controls: tuple[Comparison, ...]
     secondary: tuple[Secondary, ...]
+    fidelity: tuple[Fidelity, ...]
+    """Of classifiers; empty where it is not known of any whole block."""
 
     @property
     def declared(self) -> Declared:
@@ -152,6 +155,7 @@ def _replicated(grid: Grid, found: Sequence[Contrast], tests: TTests, corrected:
         cell_figures(grid),
         control_comparisons(grid),
         _secondary(grid, found),
+        fidelity(grid),
     )
 
 
@@ -166,7 +170,7 @@ def _unreplicated(grid: Grid, found: Sequence[Contrast]) -> Analysis:
     codes = _codes(grid, found)
     cells, controls, secondary = cell_figures(grid), control_comparisons(grid), _secondary(grid, found)
     table = anova(grid.outcome_CS, codes, blocks=False)
-    return Analysis(grid, tuple(effects), None, None, None, noise, table, cells, controls, secondary)
+    return Analysis(grid, tuple(effects), None, None, None, noise, table, cells, controls, secondary, fidelity(grid))
 
 
 def _effect(

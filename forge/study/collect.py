@@ -7,6 +7,7 @@ from typing import Any
 
 from forge.core.errors import UserError
 from forge.study.course import Course
+from forge.study.fidelity import agreement
 from forge.study.plan import COMBINE
 from forge.study.results import Declared, Result
 from forge.study.store import Examples
@@ -34,6 +35,7 @@ def declared(course: Course) -> Declared:
         smallest_effect=study.smallest_effect,
         combine=COMBINE.get(figure, "mean"),
         scale=course.plan.scale,
+        answers=course.plan.answers_identity is not None,
     )
 
 
@@ -49,7 +51,12 @@ def _result(course: Course, name: str) -> Result:
         )
     cell = dict(job.cell.levels)  # of a control too: the cell that it is compared with
     return Result(
-        cell, job.cell.control, job.seed, course.value(standing), _measures(course, record), _ordered(course, examples)
+        cell,
+        job.cell.control,
+        job.seed,
+        course.value(standing),
+        _measures(course, name, record),
+        _ordered(course, examples),
     )
 
 
@@ -59,7 +66,7 @@ def _ordered(course: Course, examples: Examples | None) -> Examples | None:
     return examples[:, BLEU_ORDER]
 
 
-def _measures(course: Course, record: Mapping[str, Any]) -> dict[str, float]:
+def _measures(course: Course, name: str, record: Mapping[str, Any]) -> dict[str, float]:
     """Other figures of the split that decides, and of the others under their names; what the run cost."""
     outcome = course.plan.study.outcome
     measures: dict[str, float] = {}
@@ -67,4 +74,12 @@ def _measures(course: Course, record: Mapping[str, Any]) -> dict[str, float]:
         prefix = "" if split == outcome.split else f"{split}."
         measures |= {f"{prefix}{name}": float(value) for name, value in figures.items()}
     measures.pop(outcome.figure, None)
+    measures |= _fidelity(course, name, record)
     return measures | {name: float(record[name]) for name in ("cpu_seconds", "wall_seconds", "steps")}
+
+
+def _fidelity(course: Course, name: str, record: Mapping[str, Any]) -> dict[str, float]:
+    """How often a cell's student answers as the teacher; empty where the answers of either were not kept."""
+    answers_N1, identity = course.store.answers(name, record), course.plan.answers_identity
+    teacher_N2 = course.store.teacher_answers(identity) if identity else None
+    return {} if answers_N1 is None or teacher_N2 is None else agreement(answers_N1, teacher_N2)

@@ -36,6 +36,9 @@ class Grid:
     measures: Mapping[str, FloatArray]
     """Name → (cells, seeds), of those that every run has as a number."""
     control_measures: Mapping[str, Mapping[str, FloatArray]]
+    partly: Mapping[str, FloatArray]
+    """Name → (cells, seeds), of those too that some runs lack, not a number there."""
+    control_partly: Mapping[str, Mapping[str, FloatArray]]
     examples_CSNK: FloatArray | None
 
     @property
@@ -77,6 +80,8 @@ def arrange(declared: Declared, results: Sequence[Result]) -> Grid:
         {name: _counterpart(declared, row, cells) for name, row in beside.items()},
         _measures(rows),
         {name: {of: value[0] for of, value in _measures([row]).items()} for name, row in beside.items()},
+        _partly(rows),
+        {name: {of: value[0] for of, value in _partly([row]).items()} for name, row in beside.items()},
         _examples(declared, rows),
     )
 
@@ -181,12 +186,14 @@ def _response_alone(declared: Declared) -> Cell | None:
 
 def _measures(rows: Sequence[Sequence[Result]]) -> dict[str, FloatArray]:
     """Secondary figures that every run has, as a number: (cells, seeds)."""
-    found = {}
-    for name in rows[0][0].measures:
-        values = np.array([[run.measures.get(name, np.nan) for run in row] for row in rows], dtype=np.float64)
-        if np.isfinite(values).all():
-            found[name] = values
-    return found
+    return {name: values for name, values in _partly(rows).items() if np.isfinite(values).all()}
+
+
+def _partly(rows: Sequence[Sequence[Result]]) -> dict[str, FloatArray]:
+    """Secondary figures that any run has: (cells, seeds), not a number where one lacks it."""
+    names = dict.fromkeys(name for row in rows for run in row for name in run.measures)
+    found = {name: [[run.measures.get(name, np.nan) for run in row] for row in rows] for name in names}
+    return {name: np.array(values, dtype=np.float64) for name, values in found.items()}
 
 
 def _examples(declared: Declared, rows: Sequence[Sequence[Result]]) -> FloatArray | None:

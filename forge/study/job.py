@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from forge.assemble import fill_cache, train
-from forge.core.errors import CheckpointError
+from forge.core.errors import CheckpointError, ForgeError
 from forge.core.events import Evaluated, Event
 from forge.core.manifest import checkpoint_names
 from forge.preflight import Preflight, preflight
 from forge.runs.run_dir import RunDirectory
+from forge.study.asking import teacher_answers
 from forge.study.matching import matched_weights
 from forge.study.plan import COMBINE, Job, Plan, Weights
-from forge.study.store import EXAMPLES, Examples, Store, read_examples, write_examples
+from forge.study.store import ANSWERS, EXAMPLES, Examples, Store, read_examples, write_examples
+from forge.tasks.metrics import classification
 from forge.train.signals import StopRequest
 
 CACHE = "teacher_cache"
@@ -26,7 +28,9 @@ CACHE = "teacher_cache"
 
 @dataclass(frozen=True)
 class KeepExamples:
-    """A sink: what of each test example decides, kept in the run's directory before the run counts as complete."""
+    """A sink: what of each test example decides, and which label it was given, kept in the run's directory before the
+    run counts as complete.
+    """
 
     run: RunDirectory
     figure: str
@@ -34,8 +38,11 @@ class KeepExamples:
 
     def __call__(self, event: Event) -> None:
         """Keep the sums of the split that decides."""
-        if isinstance(event, Evaluated) and event.final and event.split == self.split and self.figure in event.rows:
-            write_examples(self.run.path / EXAMPLES, event.rows[self.figure]())
+        if not (isinstance(event, Evaluated) and event.final and event.split == self.split):
+            return
+        for name, file in ((classification.ANSWERS, ANSWERS), (self.figure, EXAMPLES)):
+            if name in event.rows:
+                write_examples(self.run.path / file, event.rows[name]())
 
 
 def run_first(plan: Plan, which: str, stop: StopRequest) -> None:
@@ -77,8 +84,25 @@ def run_cell(plan: Plan, job: Job, weights: Weights | None, stop: StopRequest) -
         train(found, sys.argv, stop, [KeepExamples(run, outcome.figure, outcome.split)])
     spent = {"cpu_seconds": time.process_time() - used, "wall_seconds": time.monotonic() - began}
     examples = _examples(run) if outcome.figure in COMBINE else None
-    Store(plan.folder).keep_result(job.name, _record(plan, job, weights, run) | spent, examples)
+    answers = read_examples(run.path / ANSWERS)
+    Store(plan.folder).keep_result(job.name, _record(plan, job, weights, run) | spent, examples, answers)
+    if answers is not None:
+        ask_teacher(plan)
     _tidy(plan.study.keep, run)
+
+
+def ask_teacher(plan: Plan) -> None:
+    """Keep what the teacher answers on the split that decides, unless that is known.
+
+    It describes and decides nothing, so a teacher that cannot be asked here costs no cell its result.
+    """
+    identity, store = plan.answers_identity, Store(plan.folder)
+    if identity is None or store.teacher_answers(identity) is not None:
+        return
+    try:
+        store.keep_teacher_answers(identity, teacher_answers(preflight(plan.teaching()), plan.study.outcome.split))
+    except ForgeError as error:
+        print(f"the teacher's answers are not known: {error}", flush=True)  # noqa: T201  its process's log
 
 
 def _train_once(found: Preflight, stop: StopRequest) -> None:

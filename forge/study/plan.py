@@ -127,6 +127,18 @@ class Plan:
         layers += [setting(key, value, here) for key, value in values.items()]
         return self._resolve(layers, f"studies/{self.file.name}/{MATCHING}")
 
+    def teaching(self) -> ResolvedConfig:
+        """The teacher before the test splits of cells: what its own answers are asked by."""
+        layers = [*self._all_levels(), *self._firsts(), setting("alpha", self.study.alpha, self._here)]
+        return self._resolve(layers, f"studies/{self.file.name}/teacher_answers")
+
+    @property
+    def answers_identity(self) -> str | None:
+        """What the teacher's answers must have been made with; None where models do not classify, or none teaches."""
+        if self.sample.settings.task != "classification" or not self.losses():
+            return None
+        return digest([self.teaching().digest(), self.study.outcome.split], 12)
+
     def first(self, which: str) -> ResolvedConfig:
         """The run that teaches, or whose weights cells start from."""
         told, settings = self.file.tree.children or {}, self.sample.settings

@@ -91,7 +91,15 @@ def _study(study: Analysis, label: str) -> list[str]:
     title = f"{label}: {declared.outcome}" if label else f"{declared.outcome} on {declared.task}"
     if not label.startswith(declared.name):
         title = title[:1].upper() + title[1:]
-    return [heading(title, 2), *_effects(study), *_interplay(study), *_cells(study), *_controls(study), *_rest(study)]
+    return [
+        heading(title, 2),
+        *_effects(study),
+        *_interplay(study),
+        *_cells(study),
+        *_controls(study),
+        *_likeness(study),
+        *_rest(study),
+    ]
 
 
 def _effects(study: Analysis) -> list[str]:
@@ -172,6 +180,14 @@ def _controls(study: Analysis) -> list[str]:
     )
     drawing = figures.controls(study, rows)
     return [heading("Controls", 3), paragraph(note, "note"), side_by_side([drawing, tables.comparisons(study)])]
+
+
+def _likeness(study: Analysis) -> list[str]:
+    """Of classifiers alone: what is kept of texts does not say whether two are the same."""
+    if not (study.fidelity or study.declared.answers):
+        return []
+    shown = [heading("Agreement with the teacher", 3), paragraph(wording.likeness(study), "note")]
+    return [*shown, tables.fidelity(study)] if study.fidelity else shown
 
 
 def _rest(study: Analysis) -> list[str]:

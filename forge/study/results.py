@@ -48,3 +48,5 @@ class Declared:
     sacreBLEU's 4 counts of right n-grams, 4 totals, length, reference length)."""
     scale: float
     """outcome = scale × combine(examples)."""
+    answers: bool = False
+    """Whether a teacher gives answers that those of the cells can be compared with, label by label."""

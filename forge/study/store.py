@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from forge.core.hashing import file_sha256
 from forge.core.io import read_json, storage_errors, write_json
 
-EXAMPLES = "examples.npz"
+EXAMPLES, ANSWERS = "examples.npz", "answers.npz"
+TEACHER = "teacher_answers"
 Examples = NDArray[np.float64]
 
 
@@ -35,24 +36,41 @@ class Store:
             return None
         return record
 
-    def keep_result(self, name: str, record: Mapping[str, Any], examples: Examples | None) -> None:
-        """Write a result, its examples first."""
+    def keep_result(
+        self, name: str, record: Mapping[str, Any], examples: Examples | None, answers: Examples | None = None
+    ) -> None:
+        """Write a result, its examples and answers first."""
         with storage_errors(f"writing the result of {name}"):
             self._path("results", name).parent.mkdir(parents=True, exist_ok=True)
-            told = None
-            if examples is not None:
-                write_examples(self._examples_path(name), examples)
-                told = {"rows": len(examples), "sha256": file_sha256(self._examples_path(name))}
-            write_json(self._path("results", name), dict(record) | {"examples": told})
+            told = {
+                "examples": _kept(self._examples_path(name), examples),
+                "answers": _kept(self._answers_path(name), answers),
+            }
+            write_json(self._path("results", name), dict(record) | told)
         with suppress(OSError):
             self._path("failures", name).unlink(missing_ok=True)
 
     def examples(self, name: str, record: Mapping[str, Any]) -> Examples | None:
         """The sums of a result's examples; None where it has none, or they are damaged."""
-        told, path = record.get("examples"), self._examples_path(name)
-        if not told or not path.is_file() or file_sha256(path) != told["sha256"]:
+        return _read(self._examples_path(name), record.get("examples"))
+
+    def answers(self, name: str, record: Mapping[str, Any]) -> Examples | None:
+        """(N, 1) the label that a result's model gave each example; None where none were kept, or they are damaged."""
+        return _read(self._answers_path(name), record.get("answers"))
+
+    def teacher_answers(self, identity: str) -> Examples | None:
+        """(N, 2) the teacher's label and the true one of each example; None where they were not made, or for others."""
+        record = self._record("", TEACHER)
+        if record is None or record.get("identity") != identity:
             return None
-        return read_examples(path)
+        return _read(self.folder / f"{TEACHER}.npz", record.get("answers"))
+
+    def keep_teacher_answers(self, identity: str, answers_N2: Examples) -> None:
+        """Write them. Two processes that do so at once write the same."""
+        with storage_errors("writing the teacher's answers"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            told = _kept(self.folder / f"{TEACHER}.npz", answers_N2)
+            write_json(self._path("", TEACHER), {"identity": identity, "answers": told})
 
     def weights(self, identity: str) -> dict[str, float] | None:
         """The weights by which gradients match, where they have been measured."""
@@ -114,12 +132,30 @@ class Store:
     def _examples_path(self, name: str) -> Path:
         return self.folder / "results" / f"{name}.npz"
 
+    def _answers_path(self, name: str) -> Path:
+        return self.folder / "results" / f"{name}.{ANSWERS}"
+
     def _record(self, kind: str, name: str) -> dict[str, Any] | None:
         try:
             record = read_json(self._path(kind, name))
         except (OSError, ValueError):
             return None
         return record if isinstance(record, dict) else None
+
+
+def _kept(path: Path, rows: Examples | None) -> dict[str, Any] | None:
+    """Write rows; what a record says of them."""
+    if rows is None:
+        return None
+    write_examples(path, rows)
+    return {"rows": len(rows), "sha256": file_sha256(path)}
+
+
+def _read(path: Path, told: Mapping[str, Any] | None) -> Examples | None:
+    """Rows as a record says they are, else None."""
+    if not told or not path.is_file() or file_sha256(path) != told["sha256"]:
+        return None
+    return read_examples(path)
 
 
 def write_examples(path: Path, examples: Examples) -> None:

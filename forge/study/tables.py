@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 
 from forge.reports.page import table
-from forge.reports.words import MINUS, probability
+from forge.reports.words import MINUS, decimal, ends, probability
 from forge.study.analysis import COSTS, Analysis, Findings
+from forge.study.effects import Interval
 from forge.study.pooling import PooledEffect
 from forge.study.statistics.ranks import mean_ranks, nemenyi_difference
 from forge.study.wording import interval, number, says
@@ -123,6 +124,22 @@ def comparisons(study: Analysis) -> str:
     return table(["", f"{declared.outcome}, {declared.unit}", "95 %", "p", "p (Holm)"], [*means, *rows])
 
 
+def fidelity(study: Analysis) -> str:
+    """How often each cell's students answer as their teacher, the most alike first."""
+    header = ["", "same answer, %", "95 %", "against none, points", "95 %", "where the teacher is wrong, %"]
+    rows = []
+    for one in sorted(study.fidelity, key=lambda one: one.agreement, reverse=True):
+        gain, between = (None if one.gain is None else 100 * one.gain), _hundredfold(one.gain_interval)
+        told = [decimal(100 * one.agreement), ends(_hundredfold(one.interval)), decimal(gain, signed=True)]
+        wrong = decimal(None if one.where_wrong is None else 100 * one.where_wrong)
+        rows.append([one.name, *told, ends(between, signed=True), wrong])
+    return table(header, rows)
+
+
+def _hundredfold(interval: Interval | None) -> Interval | None:
+    return None if interval is None else (100 * interval[0], 100 * interval[1])
+
+
 def variance(study: Analysis) -> str:
     """Sums of squares."""
     rows = [
@@ -136,8 +153,8 @@ def secondary(study: Analysis) -> str:
     """Effects on other measures."""
     rows = []
     for one in study.secondary:
-        ends = "–" if one.interval is None else " to ".join(_plain(end) for end in one.interval)
-        rows.append([one.measure.replace("_", " "), one.effect, _plain(one.estimate), ends])
+        between = "–" if one.interval is None else " to ".join(_plain(end) for end in one.interval)
+        rows.append([one.measure.replace("_", " "), one.effect, _plain(one.estimate), between])
     return table(["figure", "effect", "size", "95 %, not corrected"], rows)
 
 

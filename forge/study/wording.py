@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from forge.reports.words import MINUS, listed
+from forge.reports.words import MINUS, decimal, listed
 from forge.study.analysis import Analysis, Findings
 from forge.study.effects import Effect, Interval
+from forge.study.fidelity import known_seeds, leader
 from forge.study.results import Declared
 
 NAMED = 4  # effects or cells in one sentence
@@ -72,6 +73,29 @@ def best_cells(study: Analysis) -> str:
         return f"Best cell: not known, none of the {len(names)} can be ruled out."
     told = listed(_short(names, "cell"))
     return f"Best cell: not known, {len(names)} of {len(study.cells)} cannot be told apart: {told}."
+
+
+def likeness(study: Analysis) -> str:
+    """How often students answer as their teacher, and what that says; or why it is not known."""
+    if not study.fidelity:
+        return (
+            "How often students answer as their teacher is not known: of no seed are the answers of all cells and of "
+            "the teacher kept. Results of earlier versions lack them, new cells keep them."
+        )
+    most, base = leader(study.fidelity), next((one for one in study.fidelity if one.gain is None), None)
+    told = (
+        f"The teacher's answer is given most often by {most.name}, to {decimal(100 * most.agreement)} % of the examples"
+    )
+    if base and base is not most:
+        told += f"; by {base.name} to {decimal(100 * base.agreement)} %"
+    kept = [str(study.declared.seeds[at]) for at in known_seeds(study.grid)]
+    if len(kept) < study.seeds:
+        told += f" (over seed{'s' * (len(kept) > 1)} {listed(kept)} alone: results of earlier versions lack it)"
+    return (
+        f"{told}. A description beside the outcome, and no reason to prefer a cell: accuracy and likeness may part "
+        "(Stanton et al. 2021, arXiv 2106.05945), and models that are mostly right agree without having learned from "
+        "each other, so compare with none and with the controls."
+    )
 
 
 def pooled_headline(findings: Findings) -> str:

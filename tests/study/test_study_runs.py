@@ -115,6 +115,46 @@ def test_examples_make_the_outcome_again(calm: Path) -> None:
         assert float(np.mean(examples)) == pytest.approx(standing.record["test"]["test"]["accuracy"])
 
 
+def test_the_answers_of_students_and_teacher_are_kept(calm: Path) -> None:
+    of = course(calm)
+    identity = of.plan.answers_identity
+    assert identity
+    teacher_N2 = of.store.teacher_answers(identity)
+    assert teacher_N2 is not None
+    teacher = of.before["teacher"].run
+    assert teacher
+    measured = teacher.state()["test"]["test"]["accuracy"]  # by the run that trained it, on the same 64 examples
+    assert float((teacher_N2[:, 0] == teacher_N2[:, 1]).mean()) == pytest.approx(measured)
+    for name, standing in of.cells.items():
+        assert standing.record
+        answers, examples = of.store.answers(name, standing.record), of.store.examples(name, standing.record)
+        assert answers is not None
+        assert examples is not None
+        assert ((answers[:, 0] == teacher_N2[:, 1]) == (examples[:, 0] == 1)).all()
+    agreements = {result.measures["agreement"] for result in collect(of)[1]}
+    assert len(agreements) > 1
+    assert all(0 <= one <= 1 for one in agreements)
+
+
+def test_results_of_a_version_that_kept_no_answers_are_read(calm: Path, tmp_path: Path) -> None:
+    of = course(calm)
+    name, standing = next(iter(of.cells.items()))
+    assert standing.record
+    old = {key: value for key, value in standing.record.items() if key != "answers"}
+    path = of.store.folder / "results" / f"{name}.json"
+    kept = path.read_text()
+    try:
+        path.write_text(json.dumps(old))
+        again = course(calm)
+        assert again.complete
+        assert [result.seed for result in collect(again)[1] if "agreement" not in result.measures] == [1]
+        assert forge("study", "report", "--config", calm, "--out", tmp_path) == 0
+        page = (tmp_path / "report.html").read_text()
+        assert "over seeds 2 and 3 alone: results of earlier versions lack it" in page
+    finally:
+        path.write_text(kept)
+
+
 def test_blocks_share_their_start_and_cells_differ(calm: Path) -> None:
     declared, results = collect(course(calm))
     assert (declared.outcome, declared.scale, declared.combine) == ("accuracy", 100.0, "mean")

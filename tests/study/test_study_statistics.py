@@ -136,7 +136,8 @@ def test_holm_by_hand():
 
 
 def test_against_statsmodels():
-    api = pytest.importorskip("statsmodels.formula.api")
+    api = pytest.importorskip("statsmodels.formula.api", reason="part of the test extra")
+    from pandas import DataFrame
     from statsmodels.stats.anova import anova_lm
     from statsmodels.stats.multitest import multipletests
 
@@ -145,7 +146,7 @@ def test_against_statsmodels():
     rows = {name: [1 if cell[at] == "on" else -1 for cell in cells for _ in range(4)] for at, name in enumerate(ABC)}
     rows |= {"y": outcome_CS.ravel(), "seed": [seed for _ in cells for seed in range(4)]}
     renamed = {"P": rows["A"], "Q": rows["B"], "R": rows["C"], "y": rows["y"], "seed": rows["seed"]}  # C() is theirs
-    fitted = api.ols("y ~ P*Q*R + C(seed)", renamed).fit()
+    fitted = api.ols("y ~ P*Q*R + C(seed)", DataFrame(renamed)).fit()
     ours = anova(outcome_CS, {one.name: one.weights_C[:, None] for one in contrasts(ABC, cells)})
     for kind in (2, 3):
         theirs = anova_lm(fitted, typ=kind)

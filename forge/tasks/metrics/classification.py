@@ -13,6 +13,8 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 
 ECE_BINS = 15
+ANSWERS = "answers"
+"""Beside the rows of figures: (N, 1) which label was answered, to compare two models example by example."""
 
 
 def softmax(logits_NC: FloatArray) -> FloatArray:
@@ -82,5 +84,8 @@ def score_classification(logits_NC: FloatArray, labels_N: IntArray, names: list[
     }
     confusion = confusion_matrix(labels_N, predicted_N, labels=indices).tolist()
     detail = {"labels": names, "per_class": per_class, "confusion": confusion, "examples": len(labels_N)}
-    rows = {"accuracy": lambda: (predicted_N == labels_N).astype(np.float64)[:, None]}
+    rows = {
+        "accuracy": lambda: (predicted_N == labels_N).astype(np.float64)[:, None],
+        ANSWERS: lambda: predicted_N.astype(np.float64)[:, None],
+    }
     return Scores(figures, detail, rows)
