@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from forge.cli import main
 from forge.core.manifest import seal, verify
+from forge.core.version import VERSION
 
 CONFIG = """
 task: classification
@@ -350,3 +351,29 @@ def test_prepare_says_what_is_there(run, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"model: {run} already here: ")
     assert lines[1] == "dataset: embedded/nli is embedded, nothing to fetch"
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb", "words"),
+    [
+        ("classification", "evaluate", ["--data", "a.jsonl"]),
+        ("classification", "predict", ["a.jsonl"]),
+        ("ocr", "evaluate", ["--split", "words"]),
+        ("ocr", "evaluate", ["--data", "pages"]),
+        ("ocr", "predict", ["a.pdf"]),
+    ],
+)
+def test_a_run_with_settings_of_another_version_is_one_line(kind, verb, words, run, reader_run, call, tmp_path):
+    """What it noted of itself when it ended can still be told."""
+    old = shutil.copytree(run if kind == "classification" else reader_run, tmp_path / "old")
+    record = json.loads((old / "run_metadata.json").read_text())
+    record["config"]["data"]["of_another_time"] = 3
+    record["versions"]["forge"] = "0.0.9"
+    (old / "run_metadata.json").write_text(json.dumps(record))
+    code, _, said = call(verb, *words, on=old)
+    assert code == 2
+    assert said.splitlines() == [
+        f"forge: {old}  has settings that forge {VERSION} does not take: data.of_another_time is not a setting; "
+        "take forge 0.0.9, which trained it, or train it again"
+    ]
+    assert call("evaluate", on=old)[0] == 0

@@ -18,6 +18,7 @@ from forge.config.schema import Columns, Model
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
+from forge.inference.saved import settings_of
 from forge.models.load import load_classifier, load_tokenizer
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.base import Scores
@@ -49,21 +50,18 @@ def load_run(run: RunDirectory, which: str = "best") -> LoadedRun:
     if damage := verify(folder):
         raise CheckpointError(f"{folder}  is damaged: {damage}; try --checkpoint last, or an earlier step")
     metadata = run.metadata()
-    config, labels = metadata["config"], metadata["labels"]
-    asset, settings = Asset(str(folder), "path", str(folder)), _saved_model(config, str(folder))
-    tokenizer = load_tokenizer(asset, settings, [])
-    model = load_classifier(asset, settings, LabelPlan(labels, keep_head=True), tokenizer, seed=0)
+    settings, labels = settings_of(run), metadata["labels"]
+    asset = Asset(str(folder), "path", str(folder))
+    trusted = {name: getattr(settings.model, name) for name in ("trust_remote_code", "revision")}
+    wanted = Model(name=str(folder), **trusted)
+    tokenizer = load_tokenizer(asset, wanted, [])
+    model = load_classifier(asset, wanted, LabelPlan(labels, keep_head=True), tokenizer, seed=0)
     accelerator = Accelerator()
     model.to(accelerator.device)
-    limit = getattr(model.config, "max_position_embeddings", None) or config["data"]["max_length"]
-    task = ClassificationTask(labels, tokenizer, min(config["data"]["max_length"], limit))
+    limit = getattr(model.config, "max_position_embeddings", None) or settings.data.max_length
+    task = ClassificationTask(labels, tokenizer, min(settings.data.max_length, limit))
     columns = Columns(**metadata["columns"])
-    return LoadedRun(task, model, accelerator, columns, config["evaluate"]["batch_size"], folder.name)
-
-
-def _saved_model(config: Mapping[str, Any], folder: str) -> Model:
-    trusted = {name: config["model"][name] for name in ("trust_remote_code", "revision")}
-    return Model(name=folder, **trusted)
+    return LoadedRun(task, model, accelerator, columns, settings.evaluate.batch_size, folder.name)
 
 
 def evaluate_run(

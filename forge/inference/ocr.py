@@ -12,10 +12,11 @@ from accelerate import Accelerator
 
 from forge.assemble import quiet_libraries
 from forge.building.ocr import Reading, reading_of
-from forge.config.schema import Model, Settings
+from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
+from forge.inference.saved import settings_of
 from forge.inference.tries import Outcome, read_well
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.metrics.ocr.loops import Loop
@@ -83,7 +84,7 @@ def load_reader(run: RunDirectory, which: str = "best", beams: int | None = None
     metadata = run.metadata()
     if metadata["config"].get("task") != "ocr":
         raise UserError(f"{run.path}  is a run of {metadata['config'].get('task')}, not of ocr")
-    settings = Settings.model_validate(metadata["config"])
+    settings = settings_of(run)
     if beams:
         settings = settings.model_copy(update={"generate": settings.generate.model_copy(update={"beams": beams})})
     trusted = {name: getattr(settings.model, name) for name in ("trust_remote_code", "revision")}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from forge.building.page_splits import encode_pages
-from forge.config.schema import Data
 from forge.core.errors import UserError
 from forge.inference.ocr import PageAnswer, Reader, load_reader, read_documents
+from forge.inference.saved import settings_of
 from forge.inference.splits import own_splits
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.base import Scores
@@ -78,7 +78,7 @@ def given_pages(
     """
     if len(data) != 1:
         raise UserError("--data takes one directory or file of pages")
-    own = Data.model_validate(run.metadata()["config"]["data"])
+    own = settings_of(run).data
     (name,) = data
     folder = Path(name).expanduser()
     is_set = split is not None or subset is not None

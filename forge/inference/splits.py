@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from forge.config.schema import Data
 from forge.core.assets import Asset
 from forge.core.errors import UserError
+from forge.inference.saved import settings_of
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.ocr.read import read_page_splits
 from forge.tasks.parallel import read_evaluation
@@ -21,8 +19,7 @@ def own_splits(run: RunDirectory, split: str | None, remedy: str) -> dict[str, T
     A run without test splits has its validation splits. Raises UserError that ends with `remedy` where the data has
     changed since.
     """
-    metadata = run.metadata()
-    tables = _read(metadata)
+    metadata, tables = run.metadata(), _read(run)
     held_out = {name: table for name, table in tables.items() if name.split(".")[0] == "test"}
     chosen = (held_out or tables) if split is None else {n: t for n, t in tables.items() if split in {n, _last(n)}}
     if not chosen:
@@ -38,22 +35,22 @@ def task_of(run: RunDirectory) -> str:
     return str(run.metadata()["config"].get("task", "classification"))
 
 
-def noted_data(metadata: Mapping[str, Any]) -> tuple[Data, Asset | None]:
+def noted_data(run: RunDirectory) -> tuple[Data, Asset | None]:
     """What a run was told of its data, and where it found it; None where splits are files."""
-    about = metadata["assets"]["data"]
+    about = run.metadata()["assets"]["data"]
     known = ("asked", "source", "location", "revision", "stand_in")
     asset = Asset(**{name: about[name] for name in known}) if "location" in about else None
-    return Data(**metadata["config"]["data"]), asset
+    return settings_of(run).data, asset
 
 
-def _read(metadata: Mapping[str, Any]) -> dict[str, Table]:
+def _read(run: RunDirectory) -> dict[str, Table]:
     """Validation and test; the training set is not read, unless they are cut from it."""
-    config = metadata["config"]
-    data, asset = noted_data(metadata)
-    if config.get("task") == "translation":
+    task = task_of(run)
+    data, asset = noted_data(run)
+    if task == "translation":
         found = read_evaluation(data, asset)
         roles = (("validation", found.validation), ("test", found.test))
-    elif config.get("task") == "ocr":
+    elif task == "ocr":
         pages = read_page_splits(data, asset, train=False)
         roles = (("validation", dict(pages.validation)), ("test", dict(pages.test)))
     else:

@@ -16,10 +16,11 @@ from accelerate import Accelerator
 
 from forge.assemble import quiet_libraries
 from forge.building.translation import translation_task
-from forge.config.schema import Model, Settings
+from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
+from forge.inference.saved import settings_of
 from forge.models.languages import direction, set_languages
 from forge.models.load import load_tokenizer, peek
 from forge.models.seq2seq import load_seq2seq
@@ -52,7 +53,7 @@ def load_translator(run: RunDirectory, which: str = "best", beams: int | None = 
     if damage := verify(folder):
         raise CheckpointError(f"{folder}  is damaged: {damage}; try --checkpoint last, or an earlier step")
     metadata = run.metadata()
-    settings = Settings.model_validate(metadata["config"])
+    settings = settings_of(run)
     if beams:
         settings = settings.model_copy(update={"generate": settings.generate.model_copy(update={"beams": beams})})
     asset = Asset(str(folder), "path", str(folder))

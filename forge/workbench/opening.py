@@ -13,13 +13,13 @@ from forge.config.schema import Settings
 from forge.core.assets import Asset, Wanted, locate
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
+from forge.inference.saved import settings_of
 from forge.inference.splits import own_splits
 from forge.preflight import wanted_teacher
 from forge.runs.run_dir import METADATA, RunDirectory, open_existing
 from forge.tasks.sources import Table
 from forge.workbench.asked import Asked
 from forge.workbench.findings import Role, TaskName
-from forge.workbench.saved import settings_of
 from forge.workbench.views.base import Source
 
 CHANGED = "what a model learned is looked at on the rows that it was measured on; put them back"

@@ -147,8 +147,8 @@ def test_a_run_whose_settings_are_those_of_another_version(
 
     old = edited(world["pairs"], tmp_path / "old", older)
     says = (
-        f"{old}  has settings that forge {VERSION} does not take: train.warmup_ratio_of_old is not a setting; look "
-        "at it with forge 0.0.9, which trained it, or train it again"
+        f"{old}  has settings that forge {VERSION} does not take: train.warmup_ratio_of_old is not a setting; take "
+        "forge 0.0.9, which trained it, or train it again"
     )
     good = world["pairs"]
     assert refused("--run", old) == says

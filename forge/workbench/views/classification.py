@@ -62,7 +62,7 @@ class ClassificationView:
         keys = [key_of(*both) for both in zip(*texts.values(), strict=True)]
         labelled = [row for row, label in enumerate(gold) if label is not None]
         what = "both texts" if len(texts) > 1 else "the text"
-        free, overlapping = parted_from(labelled, keys, _trained_on(metadata, columns), what)
+        free, overlapping = parted_from(labelled, keys, _trained_on(run, columns), what)
         require_left(free, table.name)
         rows = chosen_rows(free, most, table.fingerprint)
         gold_N = np.array([gold[row] for row in rows], np.int64)
@@ -230,9 +230,9 @@ def _own_labels(source: Source, shown: Shown) -> list[str]:
     return plan_teacher_labels(shown.labels, names, has_head, source.path, bool(told.labels))
 
 
-def _trained_on(metadata: Mapping[str, object], columns: Columns) -> set[tuple[str, ...]]:
+def _trained_on(run: RunDirectory, columns: Columns) -> set[tuple[str, ...]]:
     """All training texts of a run, as `key_of` has them."""
-    data, asset = noted_data(metadata)
+    data, asset = noted_data(run)
     raw = read_splits(data.model_copy(update={"validation": None, "test": None}), asset)
     return set(map(key_of, *read_texts(raw.train, columns).values())) if raw.train else set()
 

@@ -115,7 +115,7 @@ def _parted(run: RunDirectory, table: Table, rows: list[int]) -> tuple[list[int]
     Short lines recur, so the same Markdown alone is counted and kept. Embedded pages have no picture before they are
     read.
     """
-    data, asset = noted_data(run.metadata())
+    data, asset = noted_data(run)
     if asset is not None and asset.source == "embedded":
         return rows, Overlap(None, _EMBEDDED)
     trained = read_page_splits(data.model_copy(update={"validation": None, "test": None}), asset).train

@@ -51,16 +51,15 @@ class TranslationView(WritingView):
 
     def show(self, run: RunDirectory, split: str, table: Table, most: int) -> Shown:
         """Pairs whose source is not in the training set."""
-        metadata = run.metadata()
         sources, targets = table.rows["source"][:], table.rows["target"][:]
-        data, asset = noted_data(metadata)
+        data, asset = noted_data(run)
         trained = read_parallel(data, asset).train
         known = set(map(key_of, trained.rows["source"][:])) if trained else set()
         written = [row for row in range(len(sources)) if sources[row].strip() and targets[row].strip()]
         free, overlapping = parted_from(written, list(map(key_of, sources)), known, "the source text")
         require_left(free, table.name)
         rows = chosen_rows(free, most, table.fingerprint)
-        language = metadata["languages"][1]
+        language = run.metadata()["languages"][1]
         return Shown(
             split=split,
             table=only(table, rows),

@@ -26,8 +26,8 @@ def settings_of(run: RunDirectory) -> Settings:
     except ValidationError as error:
         told = _first(error, facts["config"], run.path / METADATA)
     made_by = _version(facts)
-    look = f"look at it with forge {made_by}, which trained it" if made_by != VERSION else f"put {METADATA} back"
-    raise UserError(f"{run.path}  has settings that forge {VERSION} does not take: {told}; {look}, or train it again")
+    look = f"take forge {made_by}, which trained it," if made_by != VERSION else f"put {METADATA} back,"
+    raise UserError(f"{run.path}  has settings that forge {VERSION} does not take: {told}; {look} or train it again")
 
 
 def _first(error: ValidationError, config: Any, file: Path) -> str:
