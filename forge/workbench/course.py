@@ -75,10 +75,10 @@ def _note_rows(found: Look, asked: Asked) -> None:
     if asked.rows and asked.rows > len(shown.ids):
         found.note("rows", f"{asked.rows:,} rows were asked for, the split has {len(shown.ids):,}.")
     if shown.split.split(".")[0] != "test":
-        why = "" if asked.split else "The run has no test split. "
+        whose = "The run's" if asked.split else "The run has no test split, and its"
         found.note(
             "rows",
-            f"{why}{shown.split} was measured while the run trained, and its first validation split chose the best "
+            f"{whose} split {shown.split} was measured while it trained; the first validation split chose the best "
             "checkpoint, which may flatter it here.",
         )
 

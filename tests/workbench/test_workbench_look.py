@@ -218,7 +218,7 @@ def test_rows_that_training_had_are_left_out_and_counted_in_any_split(tmp_path: 
     assert (found.rows.split, found.rows.used, found.rows.left_out, found.rows.of) == ("validation", 40, 20, 60)
     assert found.rows.overlap_with_training == Overlap(20, "the text")
     assert {one.id.split()[0] for one in found.examples} == {"validation"}
-    assert any("validation was measured while the run trained" in note.text for note in found.notes)
+    assert any("split validation was measured while it trained" in note.text for note in found.notes)
 
 
 def test_splits_have_names_of_their_own(tmp_path: Path) -> None:
