@@ -2,16 +2,17 @@
 
     python -m bench.reward translation --seeds 1 2 3 4 5
     python -m bench.reward pages --seeds 1 2 3 4 5
+    python -m bench.reward lines --seeds 1 2 3 4 5
 
 For each seed a model is trained on references and stopped early, far from converged. From there it goes on with
 `60_grpo` and with `61_grpo_constant`, whose reward is the same for every text (nothing is learned from it, and a guard ends
-it after 20 steps); `--random` adds `62_grpo_random`. A gain
+it after 20 steps); `--random` adds a reward drawn at random, where there is a configuration for it. A gain
 is what a run's best checkpoint has on the unseen test split over the start that it began from; its interval is Student's
 t over seeds. A translator's reward is sentence BLEU (and that texts end and do not repeat themselves), so BLEU says whether
 the reward was learned, and chrF++ and TER, which are in no reward and no control, whether the translations are better. A
 page reader's is edit similarity and checks of the page, which are nearly CER and, of pages of one number, WER: so both say
 that what was learned holds on unseen pages, `fonts_` in a family of faces that was never trained on. `loops` and `cut_off`
-are the shares of pages that end in a loop, and that never end. All are in per cent.
+are the shares of pages that end in a loop, and that never end: `lines` begins where these are many. All are in per cent.
 
 Runs are ordinary Forge runs in `--runs`: started again, the bench goes on where it was, and finished runs cost nothing.
 `--quick` takes a few steps of each; its figures are a check that the benchmark works.
@@ -33,7 +34,6 @@ from bench.distill import interval
 from bench.machine import write_table
 
 ROOT = Path(__file__).parent.parent
-GRPO, CONSTANT, RANDOM = "60_grpo", "61_grpo_constant", "62_grpo_random"
 Figures = Mapping[str, float]
 
 
@@ -53,6 +53,8 @@ class Case:
     about: str = ""  # both of these
     splits: Mapping[str, str] = field(default_factory=lambda: {"": "test"})  # test split by what its figures begin with
     unit: float = 1.0  # what figures are multiplied by to be shown
+    arms: Sequence[str] = ("60_grpo", "61_grpo_constant")  # what is looked for, then the control
+    random: str | None = None  # one more control
     pages: Sequence[str] = ()  # figures that are lists of pages in the record of the evaluation: their share of all
 
 
@@ -66,6 +68,7 @@ CASES = {
         "bleu",
         "chrf",
         "bleu is rewarded sentence by sentence, the others are not",
+        random="62_grpo_random",
     ),
     "pages": Case(
         "pages of a number",
@@ -78,6 +81,20 @@ CASES = {
         "both are nearly what is rewarded, on pages of training",
         {"": "words", "fonts_": "fonts"},
         unit=100.0,
+        pages=("loops", "cut_off"),
+    ),
+    "lines": Case(
+        "pages of lines",
+        "ocr/embedded_pages/mini_reader",
+        "00_sft",
+        ["train.max_steps=400", "train.schedule=constant", "evaluate.every=400"],
+        {"loops": -1, "cut_off": -1, "cer": -1, "wer": -1},
+        "cut_off",
+        "cer",
+        "all but wer are nearly what is rewarded, on pages of training",
+        {"": "words"},
+        100.0,
+        ("62_grpo_lines", "63_grpo_lines_constant"),
         pages=("loops", "cut_off"),
     ),
 }
@@ -189,7 +206,9 @@ def main() -> None:
     reader.add_argument("--quick", action="store_true", help="a few steps of one seed: a check, no measurement")
     chosen = reader.parse_args()
     case, seeds = CASES[chosen.case], chosen.seeds[:1] if chosen.quick else chosen.seeds
-    arms = [GRPO, CONSTANT, *([RANDOM] if chosen.random else [])]
+    if chosen.random and not case.random:
+        raise SystemExit(f"there is no random control for {chosen.case}")
+    arms = [*case.arms, *([case.random] if chosen.random and case.random else [])]
     runner = Runner(case, chosen.runs.absolute(), chosen.quick)
     found = measure(runner, seeds, arms)
     text = "\n".join(table(found, case, seeds)) + (

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.reward import CASES, CONSTANT, GRPO, ROOT, Case, figures_of, gains, holds, table
+from bench.reward import CASES, ROOT, Case, figures_of, gains, holds, table
 from forge.config import resolve
 from forge.config.schema.rl import ALSO_A_METRIC
 
 CASE = CASES["translation"]
+GRPO, CONSTANT = CASE.arms
 
 
 def figures(bleu: float, chrf: float, ter: float) -> dict[str, float]:
@@ -48,15 +50,24 @@ def test_the_table_has_means_gains_and_a_row_a_seed() -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_runs_are_judged_by_what_the_table_says(case: Case) -> None:
+    for arm in case.arms:
+        assert settings_of(case, arm).evaluate.metric == case.held_out
+    assert set(settings_of(case, case.arms[1]).rl.rewards) == {"constant"}
+
+
+@pytest.mark.parametrize("case", [CASES["translation"], CASES["pages"]], ids=["translation", "pages"])
 def test_held_out_figures_are_in_no_reward(case: Case) -> None:
     """Of either arm; and the one that says whether the reward was learned is."""
-    for arm in (GRPO, CONSTANT):
-        settings = resolve(ROOT / "configs" / case.folder / f"{arm}.yaml").settings
-        assert settings.rl
-        rewarded = {metric for name in settings.rl.rewards for metric in ALSO_A_METRIC.get(name, ())}
+    for arm in case.arms:
+        rewards = settings_of(case, arm).rl.rewards
+        rewarded = {metric for name in rewards for metric in ALSO_A_METRIC.get(name, ())}
         assert case.held_out not in rewarded
-        assert (case.rewarded in rewarded) == (arm == GRPO)
-        assert settings.evaluate.metric == case.held_out
+        assert (case.rewarded in rewarded) == (arm == case.arms[0])
+
+
+def settings_of(case: Case, arm: str) -> Any:
+    return resolve(ROOT / "configs" / case.folder / f"{arm}.yaml").settings
 
 
 def test_figures_of_pages_are_in_per_cent_and_lists_of_pages_count(tmp_path: Path) -> None:
