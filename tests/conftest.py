@@ -26,6 +26,17 @@ def reader_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small models are slower with more, and the figures of a run do not depend on the machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
 def no_reports() -> Iterator[None]:
     """Drawing a report takes longer than a run of a few steps."""
     with pytest.MonkeyPatch.context() as patch:

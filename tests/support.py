@@ -67,6 +67,12 @@ def forge(*arguments: str | Path) -> int:
     return main([str(argument) for argument in arguments])
 
 
+def trained(folder: Path, change: dict[str, Any] | None = None) -> Path:
+    """The run of a configuration in `folder`, at its end."""
+    assert forge("--config", write_config(folder, change)) == 0
+    return only_run(folder)
+
+
 def only_run(folder: Path) -> Path:
     """The one run directory below `folder/runs`."""
     found = [path.parent for path in (folder / "runs").rglob("run_metadata.json") if not path.parent.is_symlink()]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import AskAt, forge, merged, metrics, only_run, write_config
+from support import AskAt, forge, merged, metrics, only_run, trained, write_config
 from toy_translation import settings
 
 
@@ -24,12 +24,6 @@ def rl_settings(start: Path, rl: dict[str, Any] | None = None, **train: Any) -> 
     change = settings(start.parents[2] / "data", **(asked | {"weight_decay": 0.0, "label_smoothing": 0.0} | train))
     change["model"] = {"name": str(start), "dropout": 0.1}
     return merged(change, {"rl": {"samples": 4, "max_length": 20, "rewards": {"chrf": {}}} | (rl or {})})
-
-
-def trained(folder: Path, change: dict[str, Any]) -> Path:
-    """The run of a configuration in `folder`, at its end."""
-    assert forge("--config", write_config(folder, change)) == 0
-    return only_run(folder)
 
 
 def steps(run: Path) -> list[dict[str, Any]]:

@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 
 from forge.assemble import quiet_libraries
-from forge.config.schema import Columns, Model
+from forge.config.schema import Columns
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
-from forge.inference.saved import settings_of
+from forge.inference.saved import model_in, settings_of
 from forge.models.load import load_classifier, load_tokenizer
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.base import Scores
@@ -52,8 +52,7 @@ def load_run(run: RunDirectory, which: str = "best") -> LoadedRun:
     metadata = run.metadata()
     settings, labels = settings_of(run), metadata["labels"]
     asset = Asset(str(folder), "path", str(folder))
-    trusted = {name: getattr(settings.model, name) for name in ("trust_remote_code", "revision")}
-    wanted = Model(name=str(folder), **trusted)
+    wanted = model_in(folder, settings)
     tokenizer = load_tokenizer(asset, wanted, [])
     model = load_classifier(asset, wanted, LabelPlan(labels, keep_head=True), tokenizer, seed=0)
     accelerator = Accelerator()

@@ -12,11 +12,10 @@ from accelerate import Accelerator
 
 from forge.assemble import quiet_libraries
 from forge.building.ocr import Reading, reading_of
-from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
-from forge.inference.saved import settings_of
+from forge.inference.saved import model_in, settings_of
 from forge.inference.tries import Outcome, read_well
 from forge.runs.run_dir import RunDirectory
 from forge.tasks.metrics.ocr.loops import Loop
@@ -87,10 +86,7 @@ def load_reader(run: RunDirectory, which: str = "best", beams: int | None = None
     settings = settings_of(run)
     if beams:
         settings = settings.model_copy(update={"generate": settings.generate.model_copy(update={"beams": beams})})
-    trusted = {name: getattr(settings.model, name) for name in ("trust_remote_code", "revision")}
-    reading = reading_of(
-        settings, Asset(str(folder), "path", str(folder)), Model(name=str(folder), **trusted), metadata
-    )
+    reading = reading_of(settings, Asset(str(folder), "path", str(folder)), model_in(folder, settings), metadata)
     accelerator = Accelerator()
     reading.model.to(accelerator.device).eval()
     scale = scale_of(settings.data.pages)

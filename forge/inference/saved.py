@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from forge.config.origins import start_of
 from forge.config.problems import describe_errors
-from forge.config.schema import Settings
+from forge.config.schema import Model, Settings
 from forge.config.tree import Node
 from forge.core.errors import UserError
 from forge.core.version import VERSION
@@ -28,6 +28,12 @@ def settings_of(run: RunDirectory) -> Settings:
     made_by = _version(facts)
     look = f"take forge {made_by}, which trained it," if made_by != VERSION else f"put {METADATA} back,"
     raise UserError(f"{run.path}  has settings that forge {VERSION} does not take: {told}; {look} or train it again")
+
+
+def model_in(folder: Path, settings: Settings) -> Model:
+    """A checkpoint as the model to load, with as much trust as the run's own model was given."""
+    trusted = {name: getattr(settings.model, name) for name in ("trust_remote_code", "revision")}
+    return Model(name=str(folder), **trusted)
 
 
 def _first(error: ValidationError, config: Any, file: Path) -> str:

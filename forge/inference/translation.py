@@ -16,11 +16,10 @@ from accelerate import Accelerator
 
 from forge.assemble import quiet_libraries
 from forge.building.translation import translation_task
-from forge.config.schema import Model
 from forge.core.assets import Asset
 from forge.core.errors import CheckpointError, UserError
 from forge.core.manifest import verify
-from forge.inference.saved import settings_of
+from forge.inference.saved import model_in, settings_of
 from forge.models.languages import direction, set_languages
 from forge.models.load import load_tokenizer, peek
 from forge.models.seq2seq import load_seq2seq
@@ -57,8 +56,7 @@ def load_translator(run: RunDirectory, which: str = "best", beams: int | None = 
     if beams:
         settings = settings.model_copy(update={"generate": settings.generate.model_copy(update={"beams": beams})})
     asset = Asset(str(folder), "path", str(folder))
-    trusted = {name: getattr(settings.model, name) for name in ("trust_remote_code", "revision")}
-    wanted = Model(name=str(folder), **trusted)
+    wanted = model_in(folder, settings)
     tokenizer = load_tokenizer(asset, wanted, [])
     model = load_seq2seq(asset, wanted, tokenizer, seed=0)
     source, target = metadata["languages"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import toy_translation
-from support import forge, merged, only_run, write_config
+from support import forge, merged, trained
 
 from forge.core.version import VERSION
 
@@ -26,11 +26,6 @@ def write_rows(path: Path, seed: int, count: int, labels: tuple[str, str] = ("ye
     texts = [" ".join(rng.choice([f"w{n}" for n in range(30)], 5)) for _ in range(count)]
     rows = [{"text": text, "label": labels[text < "w2"]} for text in texts]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def trained(folder: Path, change: dict[str, Any] | None = None) -> Path:
-    assert forge("--config", write_config(folder, change)) == 0
-    return only_run(folder)
 
 
 def on_files(folder: Path, test: int, labels: tuple[str, str] = ("yes", "no")) -> dict[str, Any]:

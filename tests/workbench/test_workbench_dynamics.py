@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support import forge, merged, only_run, write_config
+from support import merged, trained
 
 from forge.core.manifest import verify
 from forge.workbench.asked import Asked
@@ -22,24 +20,11 @@ from forge.workbench.findings import Findings, SliceRow
 from forge.workbench.report import render, render_comparison
 from forge.workbench.slices import REGIONS
 
-pytestmark = pytest.mark.usefixtures("no_reports")
+pytestmark = pytest.mark.usefixtures("no_reports", "one_thread")
 
 KL = {"alpha": 0.5, "distill": {"forward_kl": {"weight": 1.0}}}
 KEPT = {"train": {"max_steps": 32}, "evaluate": {"every": 4}, "checkpoint": {"keep": 20}}
 AXIS = "training dynamics"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def trained(folder: Path, change: dict[str, Any]) -> Path:
-    assert forge("--config", write_config(folder, change)) == 0
-    return only_run(folder)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import toy_reading
 import toy_translation
 from PIL import Image
 from safetensors.numpy import load_file
-from support import forge, merged, only_run, write_config
+from support import merged, trained
 
 from forge.core.errors import UserError
 from forge.workbench.asked import Asked
@@ -25,22 +24,9 @@ from forge.workbench.report import render, write_report
 from forge.workbench.row_files import Representations
 from forge.workbench.views.ocr import blocks_of
 
-pytestmark = pytest.mark.usefixtures("no_reports")
+pytestmark = pytest.mark.usefixtures("no_reports", "one_thread")
 
 KL = {"alpha": 0.5, "distill": {"forward_kl": {"weight": 1.0}}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def trained(folder: Path, change: dict[str, Any]) -> Path:
-    assert forge("--config", write_config(folder, change)) == 0
-    return only_run(folder)
 
 
 def taught_by(teacher: Path, change: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support import forge, only_run, write_config
+from support import trained
 from toy_vision_models import make
 
 from forge.config.schema import Settings
@@ -25,18 +24,10 @@ from forge.workbench.findings import Findings, Overlap, read_findings
 from forge.workbench.report import render, write_report
 from forge.workbench.row_files import Representations
 
-pytestmark = pytest.mark.usefixtures("no_reports")
+pytestmark = pytest.mark.usefixtures("no_reports", "one_thread")
 
 KINDS = ("idefics3", "qwen2_vl", "lighton_ocr")
 ROWS = 30
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings(model: Path) -> dict[str, Any]:
@@ -58,8 +49,7 @@ def looked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A run, another model of its kind as its teacher, and what a look at both found."""
     folder = tmp_path_factory.mktemp(request.param)
     model, teacher = make(request.param, folder / "model"), make(request.param, folder / "teacher", seed=1)
-    assert forge("--config", write_config(folder, settings(model))) == 0
-    run = only_run(folder)
+    run = trained(folder, settings(model))
     found, _ = look(Asked([str(run)], teacher=str(teacher), rows=ROWS, quick=True), lambda _: None)
     return run, teacher, found
 
