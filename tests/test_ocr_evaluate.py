@@ -116,7 +116,7 @@ def bench(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def wordy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that writes `aaa` for every page."""
+    """A reader that writes `aaaa` for every page."""
     monkeypatch.setattr(measuring, "load_reader", lambda *_: stub_reader({"a": 2.0}, most=4))
 
 

@@ -61,7 +61,7 @@ def test_the_same_page_gives_the_same_text_wherever_it_stands() -> None:
 
 def test_an_evaluation_names_the_pages_whose_text_did_not_end() -> None:
     rows = Dataset.from_dict({"page": ["one", "other"], "markdown": ["abc", "abc"]})
-    for ending, length, cut_off in ((-1.0, 3, ["one", "other"]), (1.0, 1, [])):
+    for ending, length, cut_off in ((-1.0, 4, ["one", "other"]), (1.0, 1, [])):
         loaded = stub_reader({"a": 0.0, "": ending}, most=4)
         task, model = loaded.reading.task, loaded.reading.model
         outputs = task.infer(model, task.form.collate(pictured(noise(2)), None))

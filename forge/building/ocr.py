@@ -109,7 +109,7 @@ def sheet_task(
 def decoding(settings: Settings, longest: int) -> Decoding:
     """How a reader that writes at most `longest` tokens is made to write when results are measured."""
     chosen = settings.generate
-    return Decoding(chosen.beams, min(chosen.max_length or longest, longest - 1), chosen.length_penalty)
+    return Decoding(chosen.beams, min(chosen.max_length or longest, longest), chosen.length_penalty)
 
 
 @dataclass(frozen=True)

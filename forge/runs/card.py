@@ -93,10 +93,10 @@ def _reading(metadata: Mapping[str, Any]) -> str:
     """Of an embedded reader, which sees a sheet of one size, or of a model with a processor of its own."""
     config = metadata["config"]
     data, search = config["data"], config["generate"]
-    longest = data["max_target_length"] or data["max_length"]  # with the end, which the sheet's reader counts too
+    longest = data["max_target_length"] or data["max_length"]
     beams, most = search["beams"], search["max_length"] or longest
     if sheet := metadata.get("sheet"):
-        return READ_SHEET.format(height=sheet[0], width=sheet[1], beams=beams, most=min(most, longest - 1))
+        return READ_SHEET.format(height=sheet[0], width=sheet[1], beams=beams, most=min(most, longest))
     return READ.format(prompt=data["pages"]["prompt"], beams=beams, most=most)
 
 

@@ -28,7 +28,7 @@ def call(reader_run: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.fixture
 def wordy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that writes `aaa` for every page."""
+    """A reader that writes `aaaa` for every page."""
     monkeypatch.setattr(reading, "load_reader", lambda *_: stub_reader({"a": 2.0}, most=4))
 
 
@@ -111,10 +111,10 @@ def test_a_large_page_is_told_once(call: Any, put: Any) -> None:
 @pytest.mark.usefixtures("wordy")
 def test_markdown_has_an_empty_line_between_pages(call: Any, put: Any) -> None:
     path, other = put("a.pdf", document(pages=2, box=b"0 0 40 20")), put("b.png", image("PNG", (30, 20)))
-    assert call(path)[1] == "aaa\n\naaa\n"
-    assert call(path, other)[1] == "aaa\n\naaa\n\naaa\n"
-    assert call(path, "--mark_pages")[1] == "<!-- page 1 -->\n\naaa\n\n<!-- page 2 -->\n\naaa\n"
-    assert f"<!-- {other}, page 1 -->\n\naaa\n" in call(path, other, "--mark_pages")[1]
+    assert call(path)[1] == "aaaa\n\naaaa\n"
+    assert call(path, other)[1] == "aaaa\n\naaaa\n\naaaa\n"
+    assert call(path, "--mark_pages")[1] == "<!-- page 1 -->\n\naaaa\n\n<!-- page 2 -->\n\naaaa\n"
+    assert f"<!-- {other}, page 1 -->\n\naaaa\n" in call(path, other, "--mark_pages")[1]
 
 
 @pytest.mark.usefixtures("wordy")
@@ -122,7 +122,7 @@ def test_marks_tell_of_pages_that_could_not_be_read(call: Any, put: Any) -> None
     huge = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200000 200000] >>"
     path = put("a.pdf", document(pages=1, box=b"0 0 40 20", kids=b"5 0 R 6 0 R", count=2, more=(huge,)))
     code, out, err = call(path, "--mark_pages")
-    assert (code, out) == (0, "<!-- page 1 could not be read -->\n\n<!-- page 2 -->\n\naaa\n")
+    assert (code, out) == (0, "<!-- page 1 could not be read -->\n\n<!-- page 2 -->\n\naaaa\n")
     assert f"{path}  page 1 is too large" in err
 
 
@@ -130,7 +130,7 @@ def test_marks_tell_of_pages_that_could_not_be_read(call: Any, put: Any) -> None
 def test_a_file_takes_the_text_whole(call: Any, put: Any, tmp_path: Path) -> None:
     path, target = put("a.pdf", document(pages=2, box=b"0 0 40 20")), tmp_path / "out.md"
     assert call(path, "-o", target) == (0, "", "")
-    assert target.read_text() == "aaa\n\naaa\n"
+    assert target.read_text() == "aaaa\n\naaaa\n"
     assert call(path, "-o", target, "--json")[0] == 0
     assert [json.loads(line)["page"] for line in target.read_text().splitlines()] == [1, 2]
     assert not list(tmp_path.glob(".*.tmp"))
@@ -142,7 +142,7 @@ def test_a_directory_takes_a_file_for_each_document(call: Any, put: Any, tmp_pat
     code, out, err = call(*documents, "-o", f"{tmp_path}/out/")
     assert (code, out, err.count("\n")) == (0, "", 1)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.md", "c.md"]
-    assert (tmp_path / "out" / "c.md").read_text() == "aaa\n"
+    assert (tmp_path / "out" / "c.md").read_text() == "aaaa\n"
 
 
 @pytest.mark.usefixtures("wordy")
