@@ -74,6 +74,9 @@ def stub_reader(likes: dict[str, float], most: int = 512, is_varied: bool = Fals
     bias = torch.full((len(tokenizer),), 0.0 if is_varied else -20.0)
     for character, logit in likes.items():
         bias[tokenizer.convert_tokens_to_ids(character) if character else tokenizer.eos_token_id] = logit
+    for weight in model.decoder.parameters():
+        if weight.ndim > 1:
+            weight.data *= 0.02 / model.config.decoder.init_std  # so small that what is set by hand decides
     for layer in model.decoder.model.decoder.layers:
         layer.encoder_attn.out_proj.weight.data *= 20  # of an untrained model the page hardly matters
     model.decoder.output_projection = Head(bias, model.config.decoder.d_model, 0.15 * is_varied)

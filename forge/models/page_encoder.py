@@ -64,9 +64,9 @@ class BandNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, states_BCHW: Tensor) -> Tensor:
-        """The same shape. Statistics are taken in fp32."""
+        """The same shape and type; quickest where the channels of a pixel lie together. Statistics are in fp32."""
         apply: Callable[..., Tensor] = _Banded.apply
-        return apply(states_BCHW.float(), self.weight, self.bias, self.reach).to(states_BCHW.dtype)
+        return apply(states_BCHW.permute(0, 2, 3, 1), self.weight, self.bias, self.reach).permute(0, 3, 1, 2)
 
 
 class _Banded(torch.autograd.Function):
@@ -76,8 +76,9 @@ class _Banded(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x_BCHW: Tensor, weight_C: Tensor, bias_C: Tensor, reach: int) -> Tensor:
-        small = [x_BCHW.mean(3), (x_BCHW * x_BCHW).mean(3), weight_C, bias_C]
+    def forward(ctx: Any, x_BHWC: Tensor, weight_C: Tensor, bias_C: Tensor, reach: int) -> Tensor:
+        full_BHWC = x_BHWC.to(torch.promote_types(x_BHWC.dtype, torch.float32))
+        small = [full_BHWC.mean(2), (full_BHWC * full_BHWC).mean(2), weight_C, bias_C]
         learns = any(ctx.needs_input_grad)
         if learns:
             small = [tensor.detach().requires_grad_() for tensor in small]
@@ -85,34 +86,40 @@ class _Banded(torch.autograd.Function):
             found = _scale_and_shift(*small, reach=reach)
         if learns:
             ctx.small = small, found
-            ctx.save_for_backward(x_BCHW)
-        scale_BCH, shift_BCH = (tensor.detach() for tensor in found)
-        return torch.addcmul(shift_BCH[..., None], x_BCHW, scale_BCH[..., None])
+            ctx.save_for_backward(x_BHWC)
+        scale_BH1C, shift_BH1C = (tensor.detach()[:, :, None] for tensor in found)
+        return torch.addcmul(shift_BH1C, full_BHWC, scale_BH1C).to(x_BHWC.dtype)
 
     @staticmethod
-    def backward(ctx: Any, dy_BCHW: Tensor) -> tuple[Tensor | None, ...]:
-        (x_BCHW,) = ctx.saved_tensors
+    def backward(ctx: Any, dy_BHWC: Tensor) -> tuple[Tensor | None, ...]:
+        (x_BHWC,) = ctx.saved_tensors
         leaves, found = ctx.small
-        to_small = (dy_BCHW * x_BCHW).sum(3), dy_BCHW.sum(3)
+        # Halves are summed in fp32, and only the sums are rounded.
+        to_small = [rows_BHC.to(found[0].dtype) for rows_BHC in ((dy_BHWC * x_BHWC).sum(2), dy_BHWC.sum(2))]
         # Kept, because a step may ask for the gradient of each of its losses.
         d_small = torch.autograd.grad(found, leaves, to_small, retain_graph=True)
-        d_mean_BCH, d_square_BCH, d_weight_C, d_bias_C = d_small
-        width = x_BCHW.shape[3]
-        dx_BCHW = torch.addcmul((d_mean_BCH / width)[..., None], x_BCHW, (d_square_BCH * (2 / width))[..., None])
-        return dx_BCHW.addcmul_(dy_BCHW, found[0].detach()[..., None]), d_weight_C, d_bias_C, None
+        d_mean_BHC, d_square_BHC, d_weight_C, d_bias_C = d_small
+        width, kind = x_BHWC.shape[2], x_BHWC.dtype
+        flat_BH1C, steep_BH1C, scale_BH1C = (
+            of[:, :, None].to(kind) for of in (d_mean_BHC / width, d_square_BHC * (2 / width), found[0].detach())
+        )
+        dx_BHWC = torch.addcmul(flat_BH1C, x_BHWC, steep_BH1C).addcmul_(dy_BHWC, scale_BH1C)
+        return dx_BHWC, d_weight_C, d_bias_C, None
 
 
 def _scale_and_shift(
-    mean_BCH: Tensor, square_BCH: Tensor, weight_C: Tensor, bias_C: Tensor, *, reach: int
+    mean_BHC: Tensor, square_BHC: Tensor, weight_C: Tensor, bias_C: Tensor, *, reach: int
 ) -> tuple[Tensor, Tensor]:
-    middle_BCH = _over_band(mean_BCH, reach)
-    spread_BCH = (_over_band(square_BCH, reach) - middle_BCH.square()).clamp(min=0.0)
-    scale_BCH = torch.rsqrt(spread_BCH + _SMALLEST) * weight_C[:, None]
-    return scale_BCH, bias_C[:, None] - middle_BCH * scale_BCH
+    middle_BHC = _over_band(mean_BHC, reach)
+    spread_BHC = (_over_band(square_BHC, reach) - middle_BHC.square()).clamp(min=0.0)
+    scale_BHC = torch.rsqrt(spread_BHC + _SMALLEST) * weight_C
+    return scale_BHC, bias_C - middle_BHC * scale_BHC
 
 
-def _over_band(values_BCH: Tensor, reach: int) -> Tensor:
-    return functional.avg_pool1d(values_BCH, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+def _over_band(values_BHC: Tensor, reach: int) -> Tensor:
+    """The mean of the rows within `reach` of each."""
+    rows_BCH = values_BHC.transpose(1, 2)
+    return functional.avg_pool1d(rows_BCH, 2 * reach + 1, 1, reach, count_include_pad=False).transpose(1, 2)
 
 
 class PageBlock(nn.Module):
@@ -128,7 +135,10 @@ class PageBlock(nn.Module):
 
     def forward(self, states_BDHW: Tensor) -> Tensor:
         """The same shape."""
-        inner_BDHW = functional.relu(self.widen(self.norm(self.spread(states_BDHW))))
+        states_BDHW = states_BDHW.float()
+        with torch.autocast(states_BDHW.device.type, enabled=False):  # in halves its backward takes three times as long
+            around_BDHW = self.spread(states_BDHW)
+        inner_BDHW = functional.relu(self.widen(self.norm(around_BDHW)))
         return states_BDHW + self.narrow(inner_BDHW)  # type: ignore[no-any-return]
 
 
@@ -169,7 +179,9 @@ class PageEncoder(PreTrainedModel):  # type: ignore[misc]
         height, width = pixel_values.shape[-2:]
         if height % STRIDE[0] or width % STRIDE[1]:
             raise ValueError(f"a page of {height} × {width} pixels is not made of whole cells of 16 × 8: pad it")
-        states_BDHW = self.stem(functional.pixel_unshuffle((pixel_values - _MIDDLE) / _SPREAD, _FOLD))
+        # Channels of a pixel lie together from here on: on a CPU convolutions then take half as long (docs/log.md).
+        folded_BCHW = functional.pixel_unshuffle((pixel_values - _MIDDLE) / _SPREAD, _FOLD)
+        states_BDHW = self.stem(folded_BCHW.contiguous(memory_format=torch.channels_last))
         seen = [states_BDHW]
         for block in self.blocks:
             states_BDHW = block(states_BDHW)
