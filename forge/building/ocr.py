@@ -168,7 +168,13 @@ def _beside(chosen: Glyphs, model: PreTrainedModel, task: OcrTask, seed: int) ->
         terms.append(
             CellCharacters("cells", chosen.cells, site, head, int(form.tokenizer.pad_token_id), chosen.blank_weight)
         )
+    depth, (_, cell_width) = stacks["decoder"].depth, form.grid.cell
     if chosen.attention:
-        last = AttentionSite("decoder", "cross", stacks["decoder"].depth)
-        terms.append(GuidedAttention("attention", chosen.attention, last, form.grid.cell[1], chosen.reach))
+        last = AttentionSite("decoder", "cross", depth)
+        terms.append(GuidedAttention("attention", chosen.attention, last, cell_width, chosen.reach))
+    if chosen.place:
+        if depth < 2:
+            raise UserError("glyphs.place: the decoder has no layer before its last; set it to 0")
+        before = AttentionSite("decoder", "cross", depth - 1)
+        terms.append(GuidedAttention("place", chosen.place, before, cell_width, chosen.reach, to_last_written=True))
     return Auxiliary(terms, model, chosen.alone_steps)

@@ -58,7 +58,7 @@ def places_unused(settings: Settings, origins: Mapping[str, Origin]) -> Iterator
     """No error: a run inherits these losses from the one that it goes on from, and they say nothing of samples."""
     if settings.rl is None or not settings.glyphs.wanted:
         return
-    name = "glyphs.cells" if settings.glyphs.cells else "glyphs.attention"
+    name = next(f"glyphs.{one}" for one in ("cells", "attention", "place") if getattr(settings.glyphs, one))
     yield (
         f"{origins[name].where}  glyphs has no effect, because rl is set: where on a page the characters of a sample "
         "are, nobody knows"

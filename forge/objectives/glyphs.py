@@ -79,6 +79,9 @@ class CellCharacters(Term):
 class GuidedAttention(Term):
     """−log of the attention that a character's prediction gives to where it is drawn, in nats, from 0 to ∞.
 
+    With `to_last_written` it is where the last drawn character before it is: what is predicted need not be drawn, and
+    what comes before the first drawn character does not count.
+
     The mean over drawn characters of −log mean_h Σ_k softmax_k(scores_h), k over its cell and `reach` cells to either
     side in the same row. All cells are keys, as they are for the model. Supervised attention: Liu et al. 2016 (arXiv
     1609.04186) for translation, Cheng et al. 2017 (arXiv 1709.02054) for text in images, there with other losses.
@@ -89,28 +92,42 @@ class GuidedAttention(Term):
     site: AttentionSite  # of the decoder's cross-attention
     cell_width: int  # in pixels
     reach: int = 1
+    to_last_written: bool = False
 
     def sites(self) -> list[tuple[AttentionSite, None]]:
         """One cross-attention of the decoder."""
         return [(self.site, None)]
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Labels whose character is drawn."""
-        return {self.name: float(self._drawn(batch).sum())}
+        """Labels that there is a right place for."""
+        return {self.name: float(self._counted(batch, self._cells(batch)).sum())}
 
     def share(self, seen: Comparison) -> Tensor:
-        """The sum over this micro-batch's drawn characters, over the global number of them."""
+        """The sum over this micro-batch's labels with a place, over the global number of them."""
         scores_BHTK = seen.student.scores(self.site)
+        cells_BT = self._cells(seen.batch)
         columns = seen.batch["pixel_values"].shape[-1] // self.cell_width
-        places_BTW, inside_BTW = self._places(seen.batch[LABEL_CELLS], columns)
+        places_BTW, inside_BTW = self._places(cells_BT, columns)
         wanted_BHTW = places_BTW[:, None].expand(-1, scores_BHTK.shape[1], -1, -1)
         near_BHTW = scores_BHTK.gather(-1, wanted_BHTW).masked_fill(~inside_BTW[:, None], -math.inf)
         log_mass_BHT = near_BHTW.logsumexp(-1) - scores_BHTK.logsumexp(-1)
         loss_BT = math.log(scores_BHTK.shape[1]) - log_mass_BHT.logsumexp(1)
-        return torch.where(self._drawn(seen.batch), loss_BT, 0.0).sum() / at_least_one(seen.totals[self.name])
+        return torch.where(self._counted(seen.batch, cells_BT), loss_BT, 0.0).sum() / at_least_one(
+            seen.totals[self.name]
+        )
 
-    def _drawn(self, batch: Batch) -> Tensor:
-        return (batch[LABEL_CELLS] >= 0) & (batch["labels"] != IGNORED_LABEL)
+    def _counted(self, batch: Batch, cells_BT: Tensor) -> Tensor:
+        return (cells_BT >= 0) & (batch["labels"] != IGNORED_LABEL)
+
+    def _cells(self, batch: Batch) -> Tensor:
+        """The right place for each label, negative where there is none."""
+        cells_BT = batch[LABEL_CELLS]
+        if not self.to_last_written:
+            return cells_BT
+        numbers_T = torch.arange(cells_BT.shape[1], device=cells_BT.device)
+        drawn_BT = torch.where(cells_BT >= 0, numbers_T, -1).cummax(1).values
+        before_BT = functional.pad(drawn_BT, (1, -1), value=-1)
+        return cells_BT.gather(1, before_BT.clamp(min=0)).masked_fill(before_BT < 0, -1)
 
     def _places(self, cells_BT: Tensor, columns: int) -> tuple[Tensor, Tensor]:
         """Cells that count as the right one, and which of them are in its row."""

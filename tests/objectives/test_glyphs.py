@@ -135,6 +135,28 @@ def test_guided_attention_is_that_of_the_model() -> None:
     assert 0 < parts["guided"] < math.log(16)
 
 
+def test_where_the_decoder_stands_is_where_the_last_drawn_character_is() -> None:
+    model, batch = reader(), pages()
+    batch["label_cells"] = torch.tensor([[-1, 3, -1, 4, 12, -1], [-1] * 6, [9, 9, 10, -1, -1, 11], [5] * 6])
+    site = AttentionSite("decoder", "cross", 1)
+    term = GuidedAttention("place", 0.5, site, cell_width=8, reach=0, to_last_written=True)
+    objective = SFT(0.0, find_head(model), Auxiliary([term], model))
+    parts = objective.compute(model, batch, total(objective, batch)).parts
+    with torch.no_grad():
+        shown = model(
+            pixel_values=batch["pixel_values"], decoder_input_ids=batch["decoder_input_ids"], output_attentions=True
+        ).cross_attentions[0]
+    expected = [[-1, -1, 3, 3, 4, 12], [-1] * 6, [-1, 9, 9, 10, 10, 10], [-1, 5, 5, 5, 5, 5]]
+    found = [
+        -math.log(shown[b, :, t, cell].mean().item())
+        for b, cells in enumerate(expected)
+        for t, cell in enumerate(cells)
+        if cell >= 0 and batch["labels"][b, t] != IGNORED_LABEL
+    ]
+    assert objective.counts(batch)["place"] == len(found) > 9
+    assert parts["place"].item() == pytest.approx(sum(found) / len(found), rel=1e-5)
+
+
 def test_attention_on_the_right_cells_alone_costs_nothing() -> None:
     """And a reach over the whole row costs what is outside of the row."""
     model, batch = reader(), pages()

@@ -53,6 +53,9 @@ class Glyphs(Section):
     """How much an empty place counts in it, beside a character's 1."""
     attention: Weight = 0.0
     """Weight of −log of the cross-attention that each character's prediction gives to where it is drawn."""
+    place: Weight = 0.0
+    """Weight of −log of the cross-attention that the decoder's layer before the last gives to where the
+    character written last is drawn: a decoder that knows where it stands finds where to look next."""
     reach: Annotated[int, Field(ge=0, le=16)] = 1
     """Cells to either side that count as the right place too."""
     alone_steps: Annotated[int, Field(ge=0)] = 0
@@ -68,4 +71,4 @@ class Glyphs(Section):
     @property
     def wanted(self) -> bool:
         """Whether there is any."""
-        return bool(self.cells or self.attention)
+        return bool(self.cells or self.attention or self.place)
