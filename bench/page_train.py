@@ -2,7 +2,7 @@
 
 The configurations of `configs/ocr/embedded_pages/tiny_reader`, both stages, the real Trainer.run() on one thread, sides
 in turn. Wall clock, because a worker's work is another process's: it needs a core that is free, so look at the load.
-bf16 brings something on CPUs that multiply it (AMX, AVX512-BF16); on others it costs.
+bf16 is for CPUs that multiply it (AMX, AVX512-BF16).
 
     python -m bench.page_train
 """

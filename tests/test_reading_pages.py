@@ -11,6 +11,8 @@ import pytest
 from datasets import Dataset
 from reader_stub import noise, pictured, stub_reader
 
+from forge.building.ocr import _beside
+from forge.config.schema.pages import Glyphs
 from forge.core.errors import UserError
 from forge.inference import tries
 from forge.inference.ocr import PageAnswer, Reader, load_reader, read_documents, read_images, read_pages
@@ -167,6 +169,18 @@ def test_a_page_may_end_in_a_rule_where_the_model_ended_it(text: str, ended: boo
     ids = reading.task.form.encode([text])[0]
     [found] = tries._judged(reading, [Watched(ids if ended else ids[:-1], -1.0)])
     assert (found.text, found.ended, found.good) == (text, ended, good)
+
+
+def test_the_layer_before_the_last_learns_where_it_stands() -> None:
+    reading = stub_reader({"": 0.0}).reading
+    terms = _beside(Glyphs(attention=0.3, place=0.2), reading.model, reading.task, 0).terms
+    assert [(term.name, term.weight, term.site.layer, term.to_last_written) for term in terms] == [
+        ("attention", 0.3, 2, False),
+        ("place", 0.2, 1, True),
+    ]
+    del reading.model.decoder.model.decoder.layers[1]
+    with pytest.raises(UserError, match=r"glyphs\.place: the decoder has no layer before its last"):
+        _beside(Glyphs(place=0.2), reading.model, reading.task, 0)
 
 
 def test_the_best_try_is_without_a_loop_then_ended_then_most_confident() -> None:

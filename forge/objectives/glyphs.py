@@ -79,12 +79,12 @@ class CellCharacters(Term):
 class GuidedAttention(Term):
     """−log of the attention that a character's prediction gives to where it is drawn, in nats, from 0 to ∞.
 
-    With `to_last_written` it is where the last drawn character before it is: what is predicted need not be drawn, and
-    what comes before the first drawn character does not count.
-
     The mean over drawn characters of −log mean_h Σ_k softmax_k(scores_h), k over its cell and `reach` cells to either
     side in the same row. All cells are keys, as they are for the model. Supervised attention: Liu et al. 2016 (arXiv
     1609.04186) for translation, Cheng et al. 2017 (arXiv 1709.02054) for text in images, there with other losses.
+
+    With `to_last_written` the place is that of the last drawn character before: what is predicted need not be drawn,
+    and what comes before the first drawn character does not count.
     """
 
     name: str

@@ -100,9 +100,10 @@ def test_each_task_has_its_rewards(tmp_path: Path) -> None:
     assert "there is no reward tedz; did you mean teds?" in refused(pages(tmp_path, {"rewards": {"tedz": {}}}))
 
 
-def test_losses_on_places_have_no_effect_and_say_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("glyphs", [{"cells": 1.0, "attention": 0.3}, {"attention": 0.3}, {"place": 0.3}])
+def test_losses_on_places_have_no_effect_and_say_so(tmp_path: Path, glyphs: dict[str, float]) -> None:
     rl = {"rewards": {"unit_tests": {}}}
-    (said,) = resolve(pages(tmp_path, rl, glyphs={"cells": 1.0, "attention": 0.3})).warnings
+    (said,) = resolve(pages(tmp_path, rl, glyphs=glyphs)).warnings
     assert re.search(r"x\.yaml:\d+:\d+  glyphs has no effect, because rl is set", said)
     assert not resolve(pages(tmp_path, rl)).warnings
 
