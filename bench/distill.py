@@ -169,6 +169,10 @@ def draw(found: dict[str, list[float]], teacher: float, case: Case, path: Path) 
     plt.close(figure)
 
 
+def more(option: str, values: list[str] | None) -> str:
+    return " ".join(["", option, *values]) if values else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", choices=CASES)
@@ -177,11 +181,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "bench_distill")
     parser.add_argument("--model", help="directory of all-MiniLM-L6-v2 (sick)")
     parser.add_argument("--only", nargs="*", help="names of configurations")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of every run, the teacher's too"
+    )
     options = parser.parse_args()
     case = CASES[options.case]
-    runner = Runner(case, options.runs.absolute(), [f"model.name={options.model}"] if options.model else [])
+    model = [f"model.name={options.model}"] if options.model else []
+    runner = Runner(case, options.runs.absolute(), [*model, *options.set])
     teacher = runner.one(case.teacher, 1)
-    names = sorted(path.stem for path in (CONFIGS / case.students).glob("[0-9]*.yaml"))
+    names = ["00_sft", *sorted(path.stem for path in (CONFIGS / case.students).glob("[1-59]*.yaml"))]  # 6: rewards
     names = [name for name in names if not options.only or name in {"00_sft", *options.only}]
     wanted = [(name, seed) for seed in range(1, options.seeds + 1) for name in names]  # whole blocks first
     with ThreadPoolExecutor(options.workers) as pool:
@@ -198,7 +206,7 @@ def main() -> None:
         f"distill_{options.case}",
         f"Distillation losses on {case.title}",
         text,
-        f"python -m bench.distill {options.case}",
+        f"python -m bench.distill {options.case}" + more("--only", options.only) + more("--set", options.set),
     )
 
 
