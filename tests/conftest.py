@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Lives
+from support import Lives, remember_texts
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
+def texts_are_remembered() -> None:
+    remember_texts()
+
+
+@pytest.fixture(scope="session")
 def lives() -> Iterator[Lives]:
-    """Lives of runs that can be killed; the server imports the libraries before the first."""
+    """Lives of runs that can be killed; the server imports the libraries before the first, which takes seconds."""
     server = Lives()
     yield server
     server.close()

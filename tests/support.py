@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -10,12 +11,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from forge.tasks.embedded import nli, translation
 from forge.train.signals import StopRequest
 
 ROOT = Path(__file__).parent.parent
@@ -100,46 +103,17 @@ def result(run: Path) -> dict[str, Any]:
     return {key: value for key, value in fingerprint(run).items() if key != "checkpoints"}
 
 
-def launcher() -> list[str]:
-    """The words that start a program on two processes of this machine, as `run_training.sh` does."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def launcher() -> list[str]:
+    """The words that start a program on two processes of this machine, as `run_training.sh` does."""
     handled = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
     return [*torchrun, f"--signals-to-handle={handled}", "--shutdown-timeout=100"]
-
-
-AT_EXIT = """
-import atexit, sys
-
-@atexit.register
-def look():
-    distributed = sys.modules.get("torch.distributed")
-    if distributed and distributed.is_initialized():
-        print("ended inside its process group", file=sys.stderr)
-"""
-
-
-def on_two_processes(config: Path) -> None:
-    """A run on two processes of this machine, to its end, which both reach with their process group taken down.
-
-    A process that ends inside its group is sometimes aborted by the group's threads: rare enough to be missed here.
-    """
-    looks = config.parent / "at_exit"
-    looks.mkdir()
-    (looks / "sitecustomize.py").write_text(AT_EXIT, encoding="utf-8")
-    done = subprocess.run(
-        [*launcher(), "forge.py", "--config", str(config)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(looks)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2_000:]
-    assert "ended inside its process group" not in done.stderr
 
 
 class AskAt(StopRequest):
@@ -188,6 +162,23 @@ class Lives:
         self._write("wait")
         return int(self._read())
 
+    def run_pair(self, config: Path) -> None:
+        """A run on two processes of this machine, to its end, which both reach with their process group taken down.
+
+        A process that ends inside its group is sometimes aborted by the group's threads: too rare to be met here.
+        The two are forked where `torchrun` would start them; `pair.py` has tests with a real one.
+        """
+        said = [config.with_suffix(f".{rank}.txt") for rank in (0, 1)]
+        port = free_port()
+        environments = [
+            {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+            for rank in (0, 1)
+        ]
+        self._write(json.dumps(["pair", ["--config", str(config)], environments, [str(path) for path in said]]))
+        statuses = json.loads(self._read())
+        assert statuses == [0, 0], said[0].read_text()[-2_000:] + said[1].read_text()[-2_000:]
+
     def run(self, arguments: list[str], kill_after: float | None = None) -> int:
         """One life; killed with SIGKILL after so many seconds unless it ends before. Returns its wait status."""
         self._write(json.dumps(arguments))
@@ -213,8 +204,20 @@ class Lives:
         return self._server.stdout.readline().strip()
 
 
+def remember_texts() -> None:
+    """Embedded texts of the same settings are made once a process: they are half the time of a tiny run.
+
+    A test of the generators that imports them at its top has them as they are.
+    """
+    for module in (nli, translation):
+        module.generate = functools.cache(module.generate)  # type: ignore[attr-defined]
+
+
 def import_libraries() -> None:
-    """What a run imports at its start, and a distillation run with a report later."""
+    """What a run imports at its start, and a distillation run with a report later, and the texts of tiny runs."""
+    remember_texts()
+    for split, size in (("train", TINY["data"]["embedded"]["train_size"]), ("validation", 2_000), ("test", 2_000)):
+        nli.generate(split, size, seed=0, difficulty=0.5)
     bert, distilbert = (f"transformers.models.{name}.modeling_{name}" for name in ("bert", "distilbert"))
     drawing = ("matplotlib.figure", "matplotlib.backends.backend_svg")
     for library in ("forge.assemble", *drawing, "sklearn.metrics", bert, distilbert):
@@ -229,16 +232,55 @@ def serve(life: Callable[[list[str]], int] | None = None) -> None:
     live = life or main
     print("ready", flush=True)
     for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            os.setsid()
-            null = os.open(os.devnull, os.O_RDWR)
-            for stream in (0, 1, 2):
-                os.dup2(null, stream)
-            os._exit(live(json.loads(line)))
+        asked = json.loads(line)
+        if asked[:1] == ["pair"]:
+            _, arguments, environments, outputs = asked
+            pids = [
+                _forked(_in_a_group, arguments, output, environment)
+                for environment, output in zip(environments, outputs, strict=True)
+            ]
+            print([os.waitpid(pid, 0)[1] for pid in pids], flush=True)
+            continue
+        pid = _forked(live, asked)
         print(pid, flush=True)
         sys.stdin.readline()
         print(os.waitpid(pid, 0)[1], flush=True)
+
+
+def _forked(
+    live: Callable[[list[str]], int],
+    arguments: list[str],
+    output: str = os.devnull,
+    more: Mapping[str, str] | None = None,
+) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    os.environ.update(more or {})
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(written, stream)
+    os._exit(live(arguments))
+
+
+def _in_a_group(arguments: list[str]) -> int:
+    """A command line of Forge as one of two processes, which must have left their group at its end."""
+    import torch
+
+    from forge.cli import main
+
+    try:
+        code = main(arguments)
+    except BaseException:
+        traceback.print_exc()
+        code = 70
+    if torch.distributed.is_initialized():
+        print("ended inside its process group", file=sys.stderr)
+        code = 71
+    sys.stdout.flush()
+    return code
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["serve"]:

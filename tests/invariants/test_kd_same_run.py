@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, serve, write_config
+from support import Lives, fingerprint, forge, merged, metrics, only_run, serve, write_config
 
 KILLS, KILLS_WHILE_FILLING = (50, 10) if os.environ.get("FORGE_FULL") else (25, 5)
 MOST_LIVES = 5 * KILLS
@@ -158,7 +158,7 @@ def run_if_any(folder: Path) -> Path | None:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+def test_two_processes_equal_one(tmp_path: Path, lives: Lives) -> None:
     change = {
         "model": {"dropout": 0.1},
         "train": {"max_steps": 10, "batch_size": 24, "micro_batch_size": 8, "group_by_length": True},
@@ -168,7 +168,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     settings = merged(merged(DISTILLED, write_data(tmp_path / "data")), change)
     assert forge("--config", write_config(tmp_path / "one", settings)) == 0
     config = write_config(tmp_path / "two", settings)
-    on_two_processes(config)
+    lives.run_pair(config)
     log = (only_run(tmp_path / "two") / "output.log").read_text()
     assert "2 processes" in log
     assert log.count("no teacher runs in training") == 1

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, merged, metrics, only_run, write_config
 
 KILLS = 50 if os.environ.get("FORGE_FULL") else 8  # of each of four ways to cut a step
 KILL_RUN = {
@@ -85,14 +85,14 @@ def test_a_seed_decides_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+def test_two_processes_equal_one(tmp_path: Path, lives: Lives) -> None:
     change = {
         "train": {"max_steps": 20, "batch_size": 24, "micro_batch_size": 8, "group_by_length": True},
         "evaluate": {"every": 10},
     }
     assert forge("--config", write_config(tmp_path / "one", change)) == 0
     config = write_config(tmp_path / "two", change)
-    on_two_processes(config)
+    lives.run_pair(config)
     assert "2 processes" in (only_run(tmp_path / "two") / "output.log").read_text()
     _assert_same_losses(tmp_path / "one", tmp_path / "two", 1e-6)
 

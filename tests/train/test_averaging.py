@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import AskAt, Lives, fingerprint, forge, metrics, on_two_processes, only_run, result, write_config
+from support import AskAt, Lives, fingerprint, forge, metrics, only_run, result, write_config
 
 from forge.core.errors import CheckpointError
 from forge.core.manifest import AVERAGE, verify
@@ -219,9 +219,9 @@ def test_a_stop_on_the_way_changes_nothing_of_the_average(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_two_processes_average_as_one_does(tmp_path: Path) -> None:
+def test_two_processes_average_as_one_does(tmp_path: Path, lives: Lives) -> None:
     one = made(tmp_path / "one", CHANGE)
-    on_two_processes(write_config(tmp_path / "two", CHANGE))
+    lives.run_pair(write_config(tmp_path / "two", CHANGE))
     two = only_run(tmp_path / "two")
     assert state_of(two)["average"]["of"] == state_of(one)["average"]["of"]
     own, other = (load_file(run / AVERAGE / "model.safetensors") for run in (one, two))

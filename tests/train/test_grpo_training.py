@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, merged, metrics, only_run, write_config
 from toy_rewards import completions, rl_settings, steps, stopped_and_gone_on, train_start, trained
 from toy_translation import finished_after_kills
 
@@ -153,11 +153,11 @@ def test_killed_at_random_moments_it_ends_bit_equal(start: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(start: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one(start: Path, tmp_path: Path, lives: Lives) -> None:
     rl = {"updates": 2, "kl": {"beta": 0.05}, "advantages": {"scale": "batch"}}
     change = rl_settings(start, rl, batch_size=10, micro_batch_size=4, max_steps=8)
     one = trained(tmp_path / "one", change)
-    on_two_processes(write_config(tmp_path / "two", change))
+    lives.run_pair(write_config(tmp_path / "two", change))
     two = only_run(tmp_path / "two")
     assert [record["samples"][0]["text"] for record in completions(one)] == [
         record["samples"][0]["text"] for record in completions(two)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, merged, metrics, only_run, write_config
 from toy_distillation import distill, losses
 from toy_pages import reader
 from toy_translation import finished_after_kills
@@ -167,7 +167,7 @@ def test_killed_at_random_moments_a_student_ends_bit_equal(teacher: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(teacher: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one(teacher: Path, tmp_path: Path, lives: Lives) -> None:
     change = student(
         teacher,
         SMALL,
@@ -175,7 +175,7 @@ def test_two_processes_equal_one(teacher: Path, tmp_path: Path) -> None:
         {"train": {"micro_batch_size": 4, "batch_size": 8}, "glyphs": {"alone_steps": 2}},
     )
     assert forge("--config", write_config(tmp_path / "one", change)) == 0
-    on_two_processes(write_config(tmp_path / "two", change))
+    lives.run_pair(write_config(tmp_path / "two", change))
     pairs = list(zip(*(metrics(only_run(tmp_path / name)) for name in ("one", "two")), strict=True))
     assert len(pairs) > 6
     for one, two in pairs:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import Lives, fingerprint, forge, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, metrics, only_run, write_config
 from toy_pages import reader
 from toy_translation import finished_after_kills
 
@@ -75,10 +75,10 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+def test_two_processes_equal_one(tmp_path: Path, lives: Lives) -> None:
     change = reader(train={"micro_batch_size": 2, "batch_size": 6})
     assert forge("--config", write_config(tmp_path / "one", change)) == 0
-    on_two_processes(write_config(tmp_path / "two", change))
+    lives.run_pair(write_config(tmp_path / "two", change))
     pairs = list(zip(*(metrics(only_run(tmp_path / name)) for name in ("one", "two")), strict=True))
     assert len(pairs) > 12
     for one, two in pairs:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pair import FULL
 from safetensors.torch import load_file
 from support import ROOT, AskAt, launcher
 from toy_reader import train
@@ -64,7 +65,7 @@ def test_cut_into_micro_batches_it_is_the_same_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"] if FULL else ["fsdp2"])
 def test_two_processes_equal_one(tmp_path: Path, engine: str) -> None:
     _, one = train(tmp_path / "one", micro=4)
     done = subprocess.run(

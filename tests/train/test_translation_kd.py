@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Lives, fingerprint, forge, merged, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, merged, metrics, only_run, write_config
 from toy_distillation import distill, losses
 from toy_translation import finished_after_kills, settings
 
@@ -132,14 +132,14 @@ def test_killed_at_random_moments_a_student_ends_bit_equal(teacher: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(teacher: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one(teacher: Path, tmp_path: Path, lives: Lives) -> None:
     change = student(
         teacher,
         distill("topk_kl", "cosine", "score_mse", sequence={"targets": "teacher", "beams": 1}, cache={"mode": "on"}),
         {"train": {"micro_batch_size": 8, "batch_size": 16}},
     )
     assert forge("--config", write_config(tmp_path / "one", change)) == 0
-    on_two_processes(write_config(tmp_path / "two", change))
+    lives.run_pair(write_config(tmp_path / "two", change))
     pairs = list(zip(*(metrics(only_run(tmp_path / name)) for name in ("one", "two")), strict=True))
     assert len(pairs) > 3
     for one, two in pairs:

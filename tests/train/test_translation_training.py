@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Lives, fingerprint, forge, metrics, on_two_processes, only_run, write_config
+from support import Lives, fingerprint, forge, metrics, only_run, write_config
 from toy_translation import finished_after_kills, settings
 
 
@@ -41,10 +41,10 @@ def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, lives: Lives
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+def test_two_processes_equal_one(tmp_path: Path, lives: Lives) -> None:
     change = settings(tmp_path / "data", micro_batch_size=8, batch_size=16, group_by_length=True)
     assert forge("--config", write_config(tmp_path / "one", change)) == 0
-    on_two_processes(write_config(tmp_path / "two", change))
+    lives.run_pair(write_config(tmp_path / "two", change))
     pairs = list(zip(*(metrics(only_run(tmp_path / name)) for name in ("one", "two")), strict=True))
     assert len(pairs) > 12
     for one, two in pairs:
