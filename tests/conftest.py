@@ -9,6 +9,12 @@ import pytest
 from support import Lives, remember_texts
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits or takes minutes begins first, so that the other worker takes what would come behind it."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def texts_are_remembered() -> None:
     remember_texts()

@@ -15,6 +15,7 @@ from forge.learn.verify import _verify_lesson
 
 
 @pytest.mark.slow
+@pytest.mark.first
 def test_every_lesson_can_be_failed_and_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
