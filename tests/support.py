@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -103,16 +104,25 @@ def result(run: Path) -> dict[str, Any]:
     return {key: value for key, value in fingerprint(run).items() if key != "checkpoints"}
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at the moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for made in sockets:
+            made.bind(("", 0))
+        return [made.getsockname()[1] for made in sockets]
 
 
 def launcher() -> list[str]:
     """The words that start a program on two processes of this machine, as `run_training.sh` does."""
     handled = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        f"--master_port={free_ports(1)[0]}",
+    ]
     return [*torchrun, f"--signals-to-handle={handled}", "--shutdown-timeout=100"]
 
 
@@ -169,7 +179,7 @@ class Lives:
         The two are forked where `torchrun` would start them; `pair.py` has tests with a real one.
         """
         said = [config.with_suffix(f".{rank}.txt") for rank in (0, 1)]
-        port = free_port()
+        (port,) = free_ports(1)
         environments = [
             {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
             | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
@@ -271,6 +281,7 @@ def _in_a_group(arguments: list[str]) -> int:
 
     from forge.cli import main
 
+    signal.alarm(300)  # one whose partner died would wait for it
     try:
         code = main(arguments)
     except BaseException:

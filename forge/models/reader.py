@@ -49,8 +49,8 @@ EMBEDDED_READERS: Mapping[str, ReaderShape] = MappingProxyType(
         "embedded/mini-reader": ReaderShape(width=96, decoder_layers=2, feedforward=256),
     }
 )
-"""2.8, 1.0 and 0.55 million parameters. After 100 steps of warm-up a learning rate of 3e-3 suits them, 5e-3
-the tiny one better; of the others nobody knows yet."""
+"""2.8, 1.0 and 0.55 million parameters. After 100 steps of warm-up a learning rate of 5e-3 suits the tiny and
+the mini one better than 3e-3; of the small one nobody knows yet."""
 
 
 def build_reader_config(

@@ -13,8 +13,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
+
+from support import free_ports
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel", "sinfo")
 KILL_WAIT = 15  # seconds between TERM and KILL
@@ -190,15 +191,6 @@ class Cluster:
         """Whether a process belongs to a job of this Slurm on the node."""
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         return {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.conf}".encode()} <= set(variables)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at the moment."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for made in sockets:
-            made.bind(("", 0))
-        return [made.getsockname()[1] for made in sockets]
 
 
 def wait_for(true: Callable[[], bool], seconds: float, say: Callable[[], str] = str) -> None:
