@@ -115,9 +115,9 @@ def list_lengths(data: Dataset, column: str) -> NDArray[np.int64]:
     return lengths
 
 
-def pad(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    """Right-pad sequences of ids to one tensor of shape (B, L), L the longest."""
-    longest = max(len(sequence) for sequence in sequences)
+def pad(sequences: Sequence[Sequence[int]], value: int, length: int = 0) -> torch.Tensor:
+    """Right-pad sequences of ids to one tensor of shape (B, L), L the longest, or `length` where it is more."""
+    longest = max(length, *(len(sequence) for sequence in sequences))
     padded_BL = np.full((len(sequences), longest), value, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         padded_BL[row, : len(sequence)] = sequence

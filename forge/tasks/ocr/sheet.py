@@ -19,6 +19,8 @@ from forge.tasks.ocr.glyphs import Grid, moved_cells, pad_places
 from forge.tasks.ocr.pictures import Pictured
 from forge.tasks.written import decoded
 
+STEP = 16  # T of a batch is a multiple: CPUs make kernels by shape, and making them anew was an eighth of a step
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -52,9 +54,10 @@ class Sheet:
         }
         if labels is None:
             return batch
-        batch["labels"] = pad(labels, IGNORED_LABEL)
-        batch["decoder_input_ids"] = pad([[self.start, *one[:-1]] for one in labels], self._padding)
-        return batch | self._places(pages, laid, labels) if self.places else batch
+        length = min(-(-max(map(len, labels)) // STEP) * STEP, self.most)
+        batch["labels"] = pad(labels, IGNORED_LABEL, length)
+        batch["decoder_input_ids"] = pad([[self.start, *one[:-1]] for one in labels], self._padding, length)
+        return batch | self._places(pages, laid, labels, batch["labels"].shape[1]) if self.places else batch
 
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Without special tokens."""
@@ -68,7 +71,9 @@ class Sheet:
     def _padding(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
-    def _places(self, pages: Sequence[Pictured], laid: Sequence[Laid], labels: Sequence[Sequence[int]]) -> Batch:
+    def _places(
+        self, pages: Sequence[Pictured], laid: Sequence[Laid], labels: Sequence[Sequence[int]], length: int
+    ) -> Batch:
         """Of pages whose characters' places are not known all cells are left out.
 
         What is in the cells is what the page says. Labels may be of another text, of a teacher's reading of it: then
@@ -82,8 +87,7 @@ class Sheet:
         ):
             cells, where = places_of(page, one, own, self.grid, self._padding) or nothing
             found.append((cells, where if list(ids) == own else moved_cells(ids, own, where)))
-        longest = max(map(len, labels))
         return {
             "cell_labels": torch.from_numpy(np.stack([cells for cells, _ in found])),
-            "label_cells": torch.from_numpy(pad_places([where.tolist() for _, where in found], longest)),
+            "label_cells": torch.from_numpy(pad_places([where.tolist() for _, where in found], length)),
         }
