@@ -176,6 +176,31 @@ def test_sizes_and_shares_of_presets():
     assert all(1 <= len(page.blocks[0].lines) <= 3 for page in trees("lines") if page.blocks)
 
 
+def test_half_of_the_pages_of_print_have_lines_set_in_or_apart():
+    tight = [block for name in ("line", "lines") for page in trees(name) for block in page.blocks]
+    assert not any(any(map(any, block.offsets)) for block in tight)
+    pages = [page.blocks[0] for page in trees("print", count=600) if page.blocks]
+    loose = [block for block in pages if any(map(any, block.offsets))]
+    assert 0.3 < len(loose) / len(pages) < 0.5  # some are loose by nothing: one line that is not set in
+    apart = [max(down for _, down in block.offsets) for block in loose]
+    assert sum(down > 0.5 for down in apart) > 50
+    assert all(0.0 <= right <= 3.0 and 0.0 <= down <= 1.8 for block in loose for right, down in block.offsets)
+
+
+@pytest.mark.parametrize("split", ["train", "test_fonts"])
+def test_lines_stand_where_their_offsets_say(split):
+    for page in trees("print", split):
+        for block in page.blocks:
+            starts = {0, *(i + 1 for i, character in enumerate(page.markdown) if character == "\n")}
+            firsts = [one for one in page.layout.characters if one.start in starts]
+            size, line_height = page.layout.size, page.layout.line_height
+            assert len(firsts) == len(block.lines)
+            for one, (right, _) in zip(firsts, block.offsets, strict=True):
+                assert one.x == pytest.approx(page.layout.left + right * size)
+            for before, one, (_, down) in zip(firsts, firsts[1:], block.offsets[1:], strict=False):
+                assert one.y - before.y == pytest.approx(line_height + down * size)
+
+
 def test_numbers_alone_in_one_plain_face():
     pages = trees("digits", count=600)
     assert {len(page.markdown) for page in pages} == {2, 3, 4, 5}

@@ -34,9 +34,13 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Lines:
-    """Plain lines that end where they end on the page."""
+    """Plain lines that end where they end on the page. `offsets`: how far each is set in, and below the one before.
+
+    Offsets are right and down, beyond what the page gives every line, in sizes of the text; () for none.
+    """
 
     lines: tuple[str, ...]
+    offsets: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,10 @@ class Layout:
                 for row in rows:
                     self._mark(row.mark, numbered)
                     self._text(row.cells[0], self.left + indent, self.size)
-            case Lines():
-                for row in rows:
-                    self._text(row.cells[0], self.left, self.size, wrap=False)
+            case Lines(offsets=offsets):
+                for row, (right, down) in zip(rows, offsets or ((0.0, 0.0),) * len(rows), strict=True):
+                    self.y += down * self.size
+                    self._text(row.cells[0], self.left + right * self.size, self.size, wrap=False)
             case _:
                 self._text(rows[0].cells[0], self.left, self.size)
 

@@ -38,6 +38,7 @@ class Preset:
     degrees: float = 1.0  # at most, either way
     leading: tuple[float, float] = (LEADING, LEADING)  # from base line to base line, in sizes
     paper: bool = False
+    loose: float = 0.0  # share of pages of lines where some are set in, or stand apart from the line above
     digits: tuple[int, int] = (0, 0)  # each line is one number of so many digits, in one plain face
 
 
@@ -53,11 +54,13 @@ PRESETS = {
         noise=(2.0, 8.0),
         contrast=(0.6, 1.0),
         leading=(1.08, 1.4),
+        loose=0.5,
     ),
     "markdown": Preset(160, 256, (11, 14), (6, 10), Mix(0.12, 0.08), characters=170, blank=0.02),
     "a4": Preset(842, 595, (10, 13), (50, 80), Mix(0.12, 0.05), characters=2_400, blank=0.02, paper=True),
 }
 _KINDS: dict[type, float] = {Heading: 0.24, Paragraph: 0.42, Items: 0.20, Table: 0.14}
+_SET_IN, _APART = 3.0, 1.8  # of loose lines, in sizes: at most
 _TRIES = 8  # blocks that did not fit before a page counts as full
 
 
@@ -111,22 +114,34 @@ def _plain(page: Markdown, space: Layout, writer: Writer, kind: Preset) -> None:
     room = int((space.bottom - space.top) / space.line_height)
     draw = writer.draw
     count = min(draw.whole(*kind.lines), room)
-    lines = tuple(_number(draw, kind.digits) if kind.digits[1] else _line(writer, space) for _ in range(count))
-    space.top += writer.draw.random() * (space.bottom - space.top - space.line_height * len(lines))
+    spare = space.bottom - space.top - space.line_height * count
+    loose = kind.loose > 0 and draw.random() < kind.loose
+    offsets = _loose(draw, count, spare / space.size) if loose else ((0.0, 0.0),) * count
+    lines = tuple(_number(draw, kind.digits) if kind.digits[1] else _line(writer, space, x) for x, _ in offsets)
+    space.top += draw.random() * (spare - sum(down for _, down in offsets) * space.size)
     space.y = space.top
-    space.add(Lines(lines), page.add(Lines(lines)))
+    space.add(Lines(lines, offsets), page.add(Lines(lines, offsets)))
+
+
+def _loose(draw: Chance, count: int, spare: float) -> tuple[tuple[float, float], ...]:
+    """Offsets of lines of which one begins a paragraph, and some are set in; `spare` is the room below, in sizes."""
+    first = draw.whole(1, count - 1) if count > 1 else 0
+    apart = min(draw.between(0.2, _APART), spare)
+    right = [draw.between(0.5, _SET_IN) if draw.random() < 0.5 else 0.0 for _ in range(2)]
+    return tuple((right[line >= first], apart if line == first > 0 else 0.0) for line in range(count))
 
 
 def _number(draw: Chance, digits: tuple[int, int]) -> str:
     return "".join(draw.one("0123456789") for _ in range(draw.whole(*digits)))
 
 
-def _line(writer: Writer, space: Layout) -> str:
+def _line(writer: Writer, space: Layout, right: float) -> str:
+    """As long as the page allows, set in by `right` sizes."""
     most = 7
     while True:
         text = writer.line(min(2, most), most)
         trial = replace(space, top=0, bottom=1e9, characters=[], rules=[])
-        block = Lines((text,))
+        block = Lines((text,), ((right, 0.0),))
         trial.add(block, Markdown().add(block))
         if trial.fits:
             return text

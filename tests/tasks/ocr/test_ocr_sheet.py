@@ -109,6 +109,14 @@ def test_labels_are_the_characters_and_the_decoder_reads_them_one_later(sheet: S
         assert batch["decoder_input_ids"][row][:count].tolist() == [1, *written[:-1]]
 
 
+def test_batches_have_few_lengths_and_none_beyond_what_a_model_may_write(sheet: Sheet) -> None:
+    one = page(0)
+    for count, length in ((1, 16), (16, 16), (17, 32), (297, 300), (300, 300)):
+        batch = sheet.collate([one, one], [[5] * count, [5, 2][:count]])
+        assert [batch[name].shape for name in ("labels", "decoder_input_ids", "label_cells")] == [(2, length)] * 3
+        assert (batch["labels"][0] != IGNORED_LABEL).sum() == count
+
+
 def test_without_labels_a_batch_holds_what_writing_needs(sheet: Sheet) -> None:
     assert set(sheet.collate([page(0)], None)) == {"pixel_values", "attention_mask"}
 
