@@ -14,6 +14,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 
 from forge.config.schema import Settings
 from forge.core.errors import UserError
+from forge.train.heap import keep_freed_memory
 from forge.train.zero import refuse_zero, unseen
 
 ACCELERATE_FILE = "FORGE_ACCELERATE"  # names a file of configs/accelerate, for launchers that do not read it themselves
@@ -30,6 +31,8 @@ def make_accelerator(settings: Settings) -> Accelerator:
         torch.set_num_threads(settings.train.threads)
     precision = settings.train.precision
     on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        keep_freed_memory()
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
     if precision == "fp16" and not on_gpu:
