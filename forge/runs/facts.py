@@ -18,6 +18,7 @@ from forge.core.version import VERSION
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy", "pydantic")
 # An allow-list: an environment holds secrets, so nothing else of it is ever written down.
 ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+ALLOCATOR = ("LD_PRELOAD", "MALLOC_CONF")  # another malloc changes how long a step takes on a CPU
 SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_NODELIST", "SLURM_RESTART_COUNT")
 
 
@@ -50,7 +51,7 @@ def git_state() -> dict[str, Any]:
 
 def job() -> dict[str, Any]:
     """The present life: process, command and Slurm ids."""
-    wanted = {name: os.environ[name] for name in (*ENVIRONMENT, *SLURM) if name in os.environ}
+    wanted = {name: os.environ[name] for name in (*ENVIRONMENT, *ALLOCATOR, *SLURM) if name in os.environ}
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     return {"pid": os.getpid(), "command": command, "launch": launch(), "environment": wanted}
 
