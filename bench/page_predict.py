@@ -60,22 +60,22 @@ def speeds(loaded: Reader, path: Path, rounds: int) -> tuple[dict[int, list[floa
     return found, differ
 
 
+# A process counts as its own the memory of the one that started it (getrusage(2)), so a small one starts it.
+SMALL = """
+import os, subprocess, sys
+_, status, used = os.wait4(subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL).pid, 0)
+print(used.ru_maxrss)
+sys.exit(status != 0)
+"""
+
+
 def peak(run: RunDirectory, path: Path) -> float:
     """Megabytes of `forge.py predict` at its largest."""
-    command = [
-        sys.executable,
-        "forge.py",
-        "predict",
-        "--run",
-        str(run.path),
-        str(path),
-        "-o",
-        str(path.parent / "out.md"),
-    ]
-    child = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    assert status == 0, status
-    return used.ru_maxrss / 1024
+    words = ["forge.py", "predict", "--run", str(run.path), str(path), "-o", str(path.parent / "out.md")]
+    command = [sys.executable, "-c", SMALL, sys.executable, *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return int(done.stdout) / 1024
 
 
 def main() -> None:
