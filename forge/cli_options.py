@@ -56,6 +56,12 @@ def add_predict_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--longest_edge", type=_whole(1, MAX_EDGE), metavar="N", help="ocr: pixels of a page's longer side"
     )
+    made.add_argument(
+        "--batch_size",
+        type=_whole(1, 4096),
+        metavar="N",
+        help="ocr: pages read at once (default: the run's evaluate.batch_size); fewer need less memory",
+    )
     _add_reading(made)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TextIO
 
 from forge.core.errors import EXIT_DONE, UserError
 from forge.runs.run_dir import RunDirectory, open_existing
 
-OF_PAGES = ("pages", "password", "dpi", "longest_edge", "output", "tables", "mark_pages", "retries")
+OF_PAGES = ("pages", "password", "dpi", "longest_edge", "output", "tables", "mark_pages", "retries", "batch_size")
 """Flags that runs of ocr alone read."""
 EXIT_NOTHING_READ = 2
 
@@ -79,5 +80,8 @@ def _read(run: RunDirectory, options: argparse.Namespace, out: TextIO) -> int:
     from forge.inference.documents import read_files
     from forge.inference.ocr import load_reader
 
-    read = read_files(load_reader(run, options.checkpoint, options.beams), asked, out)
+    reader = load_reader(run, options.checkpoint, options.beams)
+    if options.batch_size:
+        reader = replace(reader, batch_size=options.batch_size)
+    read = read_files(reader, asked, out)
     return EXIT_DONE if read else EXIT_NOTHING_READ

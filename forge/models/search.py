@@ -27,7 +27,7 @@ from forge.models.watch import Ending, Scoring
 NEVER = -1.0e9  # the score of what must not be taken
 BLOCK = 64  # tokens whose largest score is looked at first
 LEAVING = 8  # rows leave when they are one in so many: each time costs a copy of the others
-KNOWN_INPUTS = {"attention_mask", "encoder_outputs", "past_key_values", "use_cache"}
+KNOWN_INPUTS = {"encoder_outputs", "past_key_values", "use_cache"}  # and attention_mask, which images have none of
 ROW_BY_ROW = (  # what they do to a row depends on its own tokens alone
     logits_process.ForcedBOSTokenLogitsProcessor,
     logits_process.ForcedEOSTokenLogitsProcessor,
@@ -71,7 +71,7 @@ def _check(processors: Any, endings: Any, settings: Any, inputs: dict[str, Any])
     able = (
         all(type(one) in ROW_BY_ROW or (watched and type(one) is Scoring) for one in processors)
         and all(type(one) in ENDINGS or (watched and type(one) is Ending) for one in endings)
-        and {name for name, value in inputs.items() if value is not None} == KNOWN_INPUTS
+        and {name for name, value in inputs.items() if value is not None} - {"attention_mask"} == KNOWN_INPUTS
         and isinstance(cache, EncoderDecoderCache)
         and settings.eos_token_id is not None
         and settings.get_generation_mode() in SEARCHES
@@ -84,14 +84,16 @@ def _check(processors: Any, endings: Any, settings: Any, inputs: dict[str, Any])
 class DecoderRows:
     """The decoder's rows that are still being written, with what the model remembers of them.
 
-    `inputs` are those that `generate` hands to a search: `past_key_values`, `encoder_outputs` and `attention_mask`.
+    `inputs` are those that `generate` hands to a search: `past_key_values`, `encoder_outputs` and, of texts,
+    `attention_mask`.
     """
 
     def __init__(self, model: Any, processors: Any, beams: int, inputs: dict[str, Any]) -> None:
         self._model, self._processors, self._beams = model, processors, beams
         self._cache: Any = inputs["past_key_values"]
-        self._states = inputs["encoder_outputs"].last_hidden_state[::beams]
-        self._mask = inputs["attention_mask"][::beams]
+        mask: Tensor | None = inputs.get("attention_mask")
+        read = [inputs["encoder_outputs"].last_hidden_state, *([] if mask is None else [mask])]
+        self._read = [part[::beams] for part in read]  # what the encoder made of each row, and which of it is there
 
     def first(self, ids_BT: Tensor) -> Tensor:
         """scores_BV of what comes first, the same for all beams of a text; then there are N rows."""
@@ -100,15 +102,14 @@ class DecoderRows:
             raise UnableError
         if self._beams > 1:
             self._cache.batch_repeat_interleave(self._beams)
-            self._states = self._states.repeat_interleave(self._beams, 0)
-            self._mask = self._mask.repeat_interleave(self._beams, 0)
+            self._read = [part.repeat_interleave(self._beams, 0) for part in self._read]
         return scores_BV
 
     def next(self, ids_NT: Tensor, new_Nt: Tensor) -> Tensor:
         """scores_NV of the next token: logits for a greedy search, log-probabilities for beams; in fp32."""
         logits_NV = self._model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self._states),
-            attention_mask=self._mask,
+            encoder_outputs=BaseModelOutput(last_hidden_state=self._read[0]),
+            attention_mask=self._read[1] if len(self._read) > 1 else None,
             decoder_input_ids=new_Nt,
             past_key_values=self._cache,
             use_cache=True,
@@ -127,7 +128,7 @@ class DecoderRows:
         """Only these rows remain."""
         for layer in self._layers():
             layer.keys, layer.values = (x.index_select(0, rows_n) for x in (layer.keys, layer.values))
-        self._states, self._mask = (x.index_select(0, rows_n) for x in (self._states, self._mask))
+        self._read = [part.index_select(0, rows_n) for part in self._read]
 
     def _layers(self) -> list[Any]:
         return [*self._cache.self_attention_cache.layers, *self._cache.cross_attention_cache.layers]

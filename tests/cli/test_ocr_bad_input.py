@@ -80,6 +80,7 @@ def test_sizes_and_numbers(refused: Any, put: Any) -> None:
     )
     assert "give --dpi or --longest_edge, not both" in refused("predict", path, "--dpi", 90, "--longest_edge", 90)
     assert "--retries: must be a whole number from 0 to 5, got 6" in refused("predict", path, "--retries", 6)
+    assert "--batch_size: must be a whole number from 1 to 4096, got 0" in refused("predict", path, "--batch_size", 0)
     assert "--beams: must be a whole number from 1 to 64, got 0" in refused("predict", path, "--beams", 0)
     assert "invalid choice: 'csv'" in refused("predict", path, "--tables", "csv")
 

@@ -82,6 +82,20 @@ def test_a_password_opens_a_file(call: Any, put: Any) -> None:
     assert (code, json.loads(out)["page"]) == (0, 1)
 
 
+def test_pages_at_once_are_as_many_as_asked_and_change_no_text(
+    call: Any, put: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from forge.inference import ocr
+
+    sizes, read_well = [], ocr.read_well
+    monkeypatch.setattr(ocr, "read_well", lambda *given: sizes.append(len(given[2])) or read_well(*given))
+    path = put("a.pdf", document(pages=5, box=b"0 0 160 23"))
+    code, whole, _ = call(path, "--longest_edge", 32)
+    assert (code, sizes) == (0, [5])
+    assert call(path, "--longest_edge", 32, "--batch_size", 2) == (0, whole, "")
+    assert sizes[1:] == [2, 2, 1]
+
+
 def test_rotated_pages_are_read_upright(call: Any, put: Any) -> None:
     text = b"BT /F1 12 Tf 5 10 Td (Hello) Tj ET"
     upright = put("a.pdf", document(box=b"0 0 160 23", content=text))

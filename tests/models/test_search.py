@@ -18,8 +18,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from forge.models.generate import Decoding, write_several
-from forge.models.search import UnableError, largest, search
+from forge.models.generate import Decoding, write_several, write_watched
+from forge.models.reader import Characters, build_reader
+from forge.models.search import LEAVING, UnableError, largest, search
 
 VOCABULARY, PADDING, END, TEXTS = 40, 0, 1, 21
 BART: dict[str, Any] = {
@@ -47,6 +48,13 @@ def t5() -> Any:
     return T5ForConditionalGeneration(config)
 
 
+def reader() -> Any:
+    model: Any = build_reader("embedded/tiny-reader", Characters(VOCABULARY), seed=0, max_length=64)
+    for settings in (model.config, model.config.decoder, model.generation_config):
+        settings.eos_token_id, settings.pad_token_id = END, PADDING
+    return model
+
+
 def drawn(make: Callable[[], Any]) -> Any:
     """A model that writes texts of different lengths: its weights are large, and it likes to end."""
     torch.manual_seed(2)
@@ -68,6 +76,10 @@ def sources() -> dict[str, torch.Tensor]:
     return {"input_ids": torch.where(mask.bool(), ids, PADDING), "attention_mask": mask}
 
 
+def pages() -> dict[str, torch.Tensor]:
+    return {"pixel_values": torch.rand(TEXTS, 1, 32, 64, generator=torch.Generator().manual_seed(1))}
+
+
 def cut(texts: torch.Tensor, also: int = END) -> list[list[int]]:
     """Up to the end: what follows is padding, of any length."""
     rows = [row[1:] for row in texts.tolist()]
@@ -87,20 +99,32 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("make", [marian, mbart, m2m100, t5])
+@pytest.mark.parametrize("make", [marian, mbart, m2m100, t5, reader])
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_it_finds_what_transformers_finds(make: Callable[[], Any], settings: dict[str, Any]) -> None:
     model = drawn(make)
-    asked = sources() | {"do_sample": False, "max_new_tokens": 24, "max_length": None} | settings
+    read = pages() if make is reader else sources()
+    asked = read | {"do_sample": False, "max_new_tokens": 24, "max_length": None} | settings
     theirs, ours = model.generate(**asked), model.generate(**asked, custom_generate=search)
     also = 11 if isinstance(settings.get("eos_token_id"), list) else END
     assert cut(ours, also) == cut(theirs, also)
 
 
-@pytest.mark.parametrize("make", [marian, mbart, m2m100, t5])
+@pytest.mark.parametrize("make", [marian, mbart, m2m100, t5, reader])
 def test_the_texts_of_this_test_end_at_different_times(make: Callable[[], Any]) -> None:
-    texts = cut(drawn(make).generate(**sources(), max_new_tokens=24, max_length=None, num_beams=4, early_stopping=True))
+    asked = pages() if make is reader else sources()
+    texts = cut(drawn(make).generate(**asked, max_new_tokens=24, max_length=None, num_beams=4, early_stopping=True))
     assert len({len(text) for text in texts}) > 1
+
+
+def test_pages_that_have_ended_are_decoded_no_more() -> None:
+    model, rows = drawn(reader), []
+    model.decoder.register_forward_pre_hook(lambda _, __, named: rows.append(len(named["input_ids"])), with_kwargs=True)
+    texts = write_watched(model, pages(), Decoding(1, 24))
+    going = [sum(len(text.ids) > step for text in texts) for step in range(len(rows))]
+    assert rows[0] == TEXTS > rows[-1]
+    assert max(len(text.ids) for text in texts) == len(rows)
+    assert all((there - left) * LEAVING < there for there, left in zip(rows, going, strict=True))
 
 
 def test_what_it_does_not_know_is_left_to_transformers() -> None:
