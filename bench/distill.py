@@ -163,6 +163,7 @@ def draw(found: dict[str, list[float]], teacher: float, case: Case, path: Path) 
         xlabel=f"{case.figure}, points",
         yticks=range(len(ranked)),
         yticklabels=ranked,
+        ylim=(-0.6, len(ranked) - 0.1),
     )
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
