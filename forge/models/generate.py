@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
+from forge.models.page_encoder import few_at_a_time
 from forge.models.search import UnableError, search
 from forge.models.watch import Watch, Watched
 from forge.tasks.base import PROMPT_TOKENS, Batch
@@ -96,7 +97,7 @@ def _generate(model: Any, **asked: Any) -> Tensor:
     """Token ids as `generate` gives them. Processes that share a model must all go on for as long as one does."""
     shared = any(isinstance(part, FSDPModule) for part in model.modules())
     if not shared and model.config.is_encoder_decoder:
-        with suppress(UnableError):
+        with suppress(UnableError), few_at_a_time(model.get_encoder()):
             return model.generate(**asked, custom_generate=search)  # type: ignore[no-any-return]
     return model.generate(**asked, synced_gpus=shared)  # type: ignore[no-any-return]
 

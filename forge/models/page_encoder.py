@@ -11,7 +11,8 @@ row).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ _FOLD = 2  # pixels each way that become channels before the first convolution
 _STRIDES = ((2, 1), (2, 2), (2, 2))  # with the fold they make STRIDE; strokes are narrow, so width is kept longer
 _BAND = 24  # pixels above and below a row that say what is usual there: a line of text and its neighbours
 _SMALLEST = 1e-3  # variance: an empty band is left empty, and not turned into noise
-_AT_ONCE = 4  # pages of a CPU where nothing is learnt: less memory, and what a page becomes stays in its caches
+_AT_ONCE = 4  # pages
 _MIDDLE, _SPREAD = 0.5, 0.25  # of grey levels: they become numbers from -2 to 2
 
 
@@ -150,6 +151,7 @@ class PageEncoder(PreTrainedModel):  # type: ignore[misc]
     main_input_name = "pixel_values"
     base_model_prefix = "page"
     _no_split_modules = ("PageBlock",)
+    at_once: int | None = None  # pages, if not all: see `few_at_a_time`
 
     def __init__(self, config: PageEncoderConfig) -> None:
         super().__init__(config)
@@ -180,30 +182,24 @@ class PageEncoder(PreTrainedModel):  # type: ignore[misc]
         height, width = pixel_values.shape[-2:]
         if height % STRIDE[0] or width % STRIDE[1]:
             raise ValueError(f"a page of {height} × {width} pixels is not made of whole cells of 16 × 8: pad it")
-        if pixel_values.device.type == "cpu" and not torch.is_grad_enabled():
-            parts = [self._read(few, bool(output_hidden_states)) for few in torch.split(pixel_values, _AT_ONCE)]
-            states_BLD = torch.cat([states for states, _ in parts])
-            hidden = tuple(map(torch.cat, zip(*(seen for _, seen in parts), strict=True)))
-        else:
-            states_BLD, hidden = self._read(pixel_values, bool(output_hidden_states))
-        if return_dict is False:
-            return (states_BLD, hidden) if output_hidden_states else (states_BLD,)
-        return BaseModelOutput(last_hidden_state=states_BLD, hidden_states=hidden if output_hidden_states else None)
-
-    def _read(self, pages_BCHW: Tensor, keep_all: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """states_BLD, and those after the stem and every block if they are kept."""
+        if self.at_once and len(pixel_values) > self.at_once:
+            parts = [self.forward(part).last_hidden_state for part in torch.split(pixel_values, self.at_once)]
+            return BaseModelOutput(last_hidden_state=torch.cat(parts))
         # Channels of a pixel lie together from here on: on a CPU convolutions then take 0.6 of the time (docs/log.md).
-        folded_BCHW = functional.pixel_unshuffle((pages_BCHW - _MIDDLE) / _SPREAD, _FOLD)
+        folded_BCHW = functional.pixel_unshuffle((pixel_values - _MIDDLE) / _SPREAD, _FOLD)
         states_BDHW = self.stem(folded_BCHW.contiguous(memory_format=torch.channels_last))
-        seen = [states_BDHW] if keep_all else []
+        seen = [states_BDHW] if output_hidden_states else []
         for block in self.blocks:
             states_BDHW = block(states_BDHW)
-            if keep_all:
+            if output_hidden_states:
                 seen.append(states_BDHW)
         rows, columns = states_BDHW.shape[-2:]
         states_BLD = self.norm(_cells(states_BDHW))
         states_BLD = states_BLD + positions(rows, columns, states_BLD.shape[-1], states_BLD.device).to(states_BLD.dtype)
-        return states_BLD, tuple(map(_cells, seen))
+        hidden = tuple(map(_cells, seen)) if output_hidden_states else None
+        if return_dict is False:
+            return (states_BLD,) if hidden is None else (states_BLD, hidden)
+        return BaseModelOutput(last_hidden_state=states_BLD, hidden_states=hidden)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -216,6 +212,22 @@ class PageEncoder(PreTrainedModel):  # type: ignore[misc]
             init.zeros_(module.bias)
         elif isinstance(module, PageBlock):
             init.normal_(module.narrow.weight, std=self.config.initializer_range)
+
+
+@contextmanager
+def few_at_a_time(encoder: Any) -> Iterator[None]:
+    """Within it, a `PageEncoder` on a CPU gives the last states alone, made of a few pages at a time.
+
+    It takes less memory, and what a page becomes stays in the caches. Not for training, nor for who looks at layers.
+    """
+    if not isinstance(encoder, PageEncoder) or encoder.device.type != "cpu":
+        yield
+        return
+    encoder.at_once = _AT_ONCE
+    try:
+        yield
+    finally:
+        encoder.at_once = None
 
 
 def positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:

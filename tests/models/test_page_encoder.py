@@ -95,17 +95,16 @@ def test_a_state_for_each_cell_row_by_row(size: tuple[int, int]) -> None:
     assert torch.equal(encoder(pages(2, size), return_dict=False)[0], outputs.last_hidden_state)
 
 
-def test_many_pages_are_read_a_few_at_a_time_where_nothing_is_learnt() -> None:
-    encoder, seen = PageEncoder(PageEncoderConfig(hidden_size=32)).eval(), []
-    encoder.stem.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    whole = encoder(pages(10), output_hidden_states=True)
-    assert seen == [10]
-    with torch.no_grad():
-        parts = encoder(pages(10), output_hidden_states=True)
-    assert seen[1:] == [4, 4, 2]
-    torch.testing.assert_close(parts.last_hidden_state, whole.last_hidden_state)
-    for part, one in zip(parts.hidden_states, whole.hidden_states, strict=True):
-        torch.testing.assert_close(part, one)
+def test_texts_are_written_of_pages_that_are_encoded_a_few_at_a_time(reader: Any) -> None:
+    seen: list[int] = []
+    hook = reader.encoder.stem.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    written = write(reader, {"pixel_values": pages(10)}, Decoding(1, 20))
+    assert seen == [4, 4, 2]
+    whole = reader.generate(pixel_values=pages(10), max_new_tokens=20, max_length=None, do_sample=False)
+    hook.remove()
+    assert seen[3:] == [10]
+    for ids, row in zip(written, whole.tolist(), strict=True):
+        assert ids == row[1 : len(ids) + 1]
 
 
 def test_what_is_drawn_in_a_cell_changes_the_states_there_most() -> None:
