@@ -91,9 +91,8 @@ class DecoderRows:
     def __init__(self, model: Any, processors: Any, beams: int, inputs: dict[str, Any]) -> None:
         self._model, self._processors, self._beams = model, processors, beams
         self._cache: Any = inputs["past_key_values"]
-        mask: Tensor | None = inputs.get("attention_mask")
-        read = [inputs["encoder_outputs"].last_hidden_state, *([] if mask is None else [mask])]
-        self._read = [part[::beams] for part in read]  # what the encoder made of each row, and which of it is there
+        read = {"states": inputs["encoder_outputs"].last_hidden_state, "mask": inputs.get("attention_mask")}
+        self._read = {name: part[::beams] for name, part in read.items() if part is not None}
 
     def first(self, ids_BT: Tensor) -> Tensor:
         """scores_BV of what comes first, the same for all beams of a text; then there are N rows."""
@@ -102,14 +101,14 @@ class DecoderRows:
             raise UnableError
         if self._beams > 1:
             self._cache.batch_repeat_interleave(self._beams)
-            self._read = [part.repeat_interleave(self._beams, 0) for part in self._read]
+            self._read = {name: part.repeat_interleave(self._beams, 0) for name, part in self._read.items()}
         return scores_BV
 
     def next(self, ids_NT: Tensor, new_Nt: Tensor) -> Tensor:
         """scores_NV of the next token: logits for a greedy search, log-probabilities for beams; in fp32."""
         logits_NV = self._model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self._read[0]),
-            attention_mask=self._read[1] if len(self._read) > 1 else None,
+            encoder_outputs=BaseModelOutput(last_hidden_state=self._read["states"]),
+            attention_mask=self._read.get("mask"),
             decoder_input_ids=new_Nt,
             past_key_values=self._cache,
             use_cache=True,
@@ -128,7 +127,7 @@ class DecoderRows:
         """Only these rows remain."""
         for layer in self._layers():
             layer.keys, layer.values = (x.index_select(0, rows_n) for x in (layer.keys, layer.values))
-        self._read = [part.index_select(0, rows_n) for part in self._read]
+        self._read = {name: part.index_select(0, rows_n) for name, part in self._read.items()}
 
     def _layers(self) -> list[Any]:
         return [*self._cache.self_attention_cache.layers, *self._cache.cross_attention_cache.layers]
