@@ -271,13 +271,15 @@ settle_code() {
   while read -r said why; do
     if [[ $said == 1 && $why =~ $lost ]]; then
       alone=yes
+    elif [[ $said == 75 && -z $caught && $why == *"before training began"* ]]; then
+      told=yes
     else
       code=$said
       return
     fi
   done < <(cat "$notes"/* 2>/dev/null)
   ((nodes * processes > 1)) || return 0
-  if [[ -n $alone || -n $caught ]] || died_training; then
+  if [[ -n $alone$told$caught ]] || died_training; then
     code=137
   elif ((code != 137)); then
     code=1 # it ended before training; a launcher's 143 does not mean a signal

@@ -18,7 +18,7 @@ from forge.cli_options import (
     add_study_options,
     add_workbench_options,
 )
-from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, UserError, note_exit
+from forge.core.errors import EXIT_DONE, ConfigError, ForgeError, Problem, StoppedError, UserError, note_exit
 from forge.core.io import FULL, storage_errors
 from forge.core.version import VERSION
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_INTERNAL = 1
+TELL_SECONDS = 10.0  # within these the first of several processes meets what another has met, or never will
 OVERRIDES = "--max_steps 10, --train.learning_rate 2e-5 and train.learning_rate=2e-5 all set a key of the configuration"
 SHOWN_SPLITS = ("validation", "test")
 
@@ -64,8 +65,9 @@ def _run(words: list[str]) -> tuple[int, str]:
     except Exception as error:
         if debug:
             raise
-        _say(f"internal error, {type(error).__name__}: {error}; run again with --debug for the traceback and report it")
-        return EXIT_INTERNAL, f"{type(error).__name__}: {error}"
+        why = f"{type(error).__name__}: {error}"
+        _say(f"internal error, {why}; run again with --debug for the traceback and report it")
+        return EXIT_INTERNAL, why
 
 
 def _dispatch(words: list[str]) -> int:
@@ -153,7 +155,25 @@ def _train(options: argparse.Namespace, overrides: list[str]) -> int:
 
     with listening() as stop:
         follow_launcher()
-        return _train_heeding(stop, options, overrides)
+        try:
+            return _train_heeding(stop, options, overrides)
+        except StoppedError:
+            raise
+        except Exception as error:
+            _say_if_alone(error, stop)
+            raise
+
+
+def _say_if_alone(error: Exception, stop: StopRequest) -> None:
+    """Of several processes, say what only this one met.
+
+    The first speaks for all, but the end of one makes the launcher end the others: they wait until it has spoken. Who
+    is not ended within that time was alone with its error.
+    """
+    rank = os.environ.get("RANK", "0")
+    if rank != "0" and not stop.asked_within(TELL_SECONDS):
+        why = str(error) if isinstance(error, ForgeError) else f"{type(error).__name__}: {error}"
+        print(f"forge: process {rank}: {why}", file=sys.stderr, flush=True)
 
 
 def _train_heeding(stop: StopRequest, options: argparse.Namespace, overrides: list[str]) -> int:

@@ -27,6 +27,7 @@ STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SHARE_OF_SHORT_JOB = 0.25  # a job too short for the whole margin gives up this share of what is left
 LAST_SECONDS = 10.0  # before the job's end: whoever has not left by then never will
 ASKING_SECONDS = 20.0
+LOOK_SECONDS = 0.1
 PR_SET_PDEATHSIG = 1
 
 
@@ -45,6 +46,13 @@ class StopRequest:
         if not self._why and self._deadline is not None and time.monotonic() >= self._deadline:
             self._why = "the job's time limit is near"
         return self._why
+
+    def asked_within(self, seconds: float) -> bool:
+        """Wait for a reason to stop; whether there was one in time."""
+        end = time.monotonic() + seconds
+        while not self.why and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+        return bool(self.why)
 
     def ask(self, why: str) -> None:
         """Ask for a stop; the first reason stays."""

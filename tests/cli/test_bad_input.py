@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import ROOT, forge, only_run, write_config
+
+from forge import cli
 
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "matplotlib", "sklearn", "numpy"}
 ROWS = '{"premise": "a", "hypothesis": "b", "label": "yes"}\n{"premise": "c", "hypothesis": "d", "label": "no"}\n'
@@ -189,6 +192,17 @@ def test_each_process_leaves_its_exit_code(tmp_path: Path, monkeypatch: pytest.M
     assert (code, why.count("\n"), "tusk is not a setting" in why) == ("2", 1, True)
     monkeypatch.setenv("FORGE_EXIT_NOTES", str(tmp_path / "gone"))
     assert forge("config", "validate", tmp_path / "none.yaml") == 2
+
+
+def test_what_only_one_of_several_processes_meets_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setattr(cli, "TELL_SECONDS", 0.2)
+    began = time.monotonic()
+    assert forge("--config", tmp_path / "none.yaml") == 2
+    assert time.monotonic() - began >= 0.2  # in which the first process, had it met this too, would have said it
+    assert capsys.readouterr().err.startswith("forge: process 3: configuration file ")
 
 
 def test_from_a_shell_the_exit_code_and_one_line(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """`poison.py forge.py …` is Forge with a fault.
 
 POISON: numbers of the backward passes whose gradient is not a number. IDLE: the model has weights that it does not use.
+LATE: seconds that the first of several processes starts after the others.
 """
 
 import itertools
 import os
 import sys
+import time
 
 if sys.argv[1] == "-c":
     program = sys.argv[2]
@@ -41,6 +43,9 @@ def with_idle(model, *rest):
 SFT.compute = poisoned
 if "IDLE" in os.environ:
     build, loop.build_optimizer = loop.build_optimizer, with_idle
+
+if os.environ.get("RANK") == "0":
+    time.sleep(float(os.environ.get("LATE", "0")))
 
 if __name__ == "__main__":
     sys.exit(main())

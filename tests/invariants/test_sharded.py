@@ -46,6 +46,16 @@ def test_what_does_not_go_together_is_refused_in_one_line(
     sharding = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
     done = Pair(sharding | environment).run(write_config(tmp_path, settings))
     assert done.returncode != 0
-    lines = {line for line in done.stderr.splitlines() if line.startswith("forge:")}
+    assert said in _only_line(done.stderr)
+
+
+@pytest.mark.slow
+def test_one_voice_is_the_first_process_s_however_late_it_comes(tmp_path: Path) -> None:
+    unknown = write_config(tmp_path, {"train": {"learning_rat": 1e-3}})
+    assert "train.learning_rat" in _only_line(Pair({}).run(unknown, {"LATE": "4"}).stderr)
+
+
+def _only_line(errors: str) -> str:
+    lines = [line for line in errors.splitlines() if line.startswith("forge:")]
     assert len(lines) == 1
-    assert said in lines.pop()
+    return lines[0]

@@ -249,6 +249,7 @@ def test_filling_the_teacher_cache_is_progress(shell: Shell) -> None:
     assert "3 lives in a row ended without a new checkpoint" in said
 
 
+TOLD = "75 asked to stop (SIGTERM) before training began; the same command continues"
 PEER_GONE = "1 RuntimeError: [../pair.cc:534] Connection closed by peer [127.0.0.1]:2000"
 
 
@@ -261,6 +262,8 @@ PEER_GONE = "1 RuntimeError: [../pair.cc:534] Connection closed by peer [127.0.0
         ("0", 0),  # what the launcher fell over came after the end
         ("1 ValueError: no connection is meant here", 1),
         (f"{PEER_GONE}\n5 disk full", 5),
+        (f"{TOLD}\n2 no such device", 2),  # the launcher told it, for the other had failed
+        (TOLD, 137),  # for the other was killed
         (PEER_GONE, 137),  # its peer was killed: with all of them there it may go on
         ("running", 137),  # nobody lived to say why
         ("", 1),  # it ended before training
