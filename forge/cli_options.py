@@ -60,7 +60,7 @@ def add_predict_options(made: argparse.ArgumentParser) -> None:
         "--batch_size",
         type=_whole(1, 4096),
         metavar="N",
-        help="ocr: pages read at once (default: the run's evaluate.batch_size); fewer need less memory",
+        help="ocr: pages read at once (default: evaluate.batch_size, on a CPU at most 24); fewer need less memory",
     )
     _add_reading(made)
 

@@ -91,6 +91,14 @@ def test_documents_are_read_together_and_told_apart(reader: Reader, monkeypatch:
     assert sizes == [8, 3]
 
 
+def test_on_a_cpu_no_more_are_read_at_once_than_is_worth_its_memory(
+    reader_run: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forge.inference.ocr.ON_A_CPU", 3)
+    again = load_reader(open_existing(reader_run))
+    assert again.batch_size == (3 if again.accelerator.device.type == "cpu" else reader.batch_size)
+
+
 def test_pages_are_shrunk_before_they_wait(reader: Reader) -> None:
     large = page(1, noise(1, (2000, 1500))[0])
     assert reader.reading.sheet == (32, 224)

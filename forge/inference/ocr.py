@@ -28,6 +28,8 @@ from forge.tasks.pages.stream import Page, Refusal
 
 PIXELS_AT_ONCE = 16_000_000
 """Pixels of a batch's pages as a model takes them: 48 MB, 16 pages of A4 at 100 dots an inch."""
+ON_A_CPU = 24
+"""Pages of a batch there at most, unless one asks for more: they need memory, and hardly make it faster."""
 WAITING = 4  # refused pages are kept in order with the others: so many batches of them at most
 Key = TypeVar("Key")
 
@@ -89,8 +91,10 @@ def load_reader(run: RunDirectory, which: str = "best", beams: int | None = None
     reading = reading_of(settings, Asset(str(folder), "path", str(folder)), model_in(folder, settings), metadata)
     accelerator = Accelerator()
     reading.model.to(accelerator.device).eval()
-    scale = scale_of(settings.data.pages)
-    return Reader(reading, accelerator, scale, settings.evaluate.batch_size, settings.seed, folder.name)
+    scale, at_once = scale_of(settings.data.pages), settings.evaluate.batch_size
+    if accelerator.device.type == "cpu":
+        at_once = min(at_once, ON_A_CPU)
+    return Reader(reading, accelerator, scale, at_once, settings.seed, folder.name)
 
 
 def read_images(loaded: Reader, images: Sequence[npt.NDArray[np.uint8]], retries: int = RETRIES) -> list[str]:
