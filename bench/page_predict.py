@@ -30,7 +30,7 @@ from forge.tasks.embedded.page_tree import tree
 from forge.tasks.pages.stream import open_pages
 
 ROOT = Path(__file__).parent.parent
-AT_ONCE, ROUNDS, PAGES = (1, 8, 24, 32), 3, 128
+AT_ONCE, ROUNDS, PAGES = (1, 8, 24, 32), 3, 192  # whole batches of each size
 DOCUMENTS = (10, 40, 500)  # pages
 ALLOWED = 1.10  # times the memory of the short document
 
