@@ -107,7 +107,7 @@ def main() -> None:
     name = run.metadata()["name"]
     text = "\n".join(lines) + (
         f"\n\n{name}, {loaded.checkpoint}; {pages} pages of the preset {preset!r}, {rounds} rounds, one thread. Memory is "
-        f"the command's at its largest, its libraries included; a run's own number at once is {loaded.batch_size} here. "
+        f"the command's at its largest, its libraries included; its own number at once is {loaded.for_documents().batch_size} here. "
         f"Target: the long document takes at most {ALLOWED:.2f} of the short one's memory."
     )
     write_table(

@@ -173,7 +173,7 @@ def _say_if_alone(error: Exception, stop: StopRequest) -> None:
     rank = os.environ.get("RANK", "0")
     if rank != "0" and not stop.asked_within(TELL_SECONDS):
         why = str(error) if isinstance(error, ForgeError) else f"{type(error).__name__}: {error}"
-        print(f"forge: process {rank}: {why}", file=sys.stderr, flush=True)
+        _tell(f"process {rank}: {why}")
 
 
 def _train_heeding(stop: StopRequest, options: argparse.Namespace, overrides: list[str]) -> int:
@@ -369,9 +369,13 @@ def _refuse(rest: list[str]) -> None:
 
 def _say(message: str) -> None:
     if os.environ.get("RANK", "0") == "0":  # one voice where several processes meet the same error
-        with suppress(OSError):
-            print(f"forge: {message}" if "\n" not in message else message, file=sys.stderr, flush=True)
-        _let_go(sys.stderr)
+        _tell(message)
+
+
+def _tell(message: str) -> None:
+    with suppress(OSError):
+        print(f"forge: {message}" if "\n" not in message else message, file=sys.stderr, flush=True)
+    _let_go(sys.stderr)
 
 
 def _let_go(stream: TextIO) -> None:

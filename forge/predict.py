@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TextIO
 
 from forge.core.errors import EXIT_DONE, UserError
@@ -80,8 +79,6 @@ def _read(run: RunDirectory, options: argparse.Namespace, out: TextIO) -> int:
     from forge.inference.documents import read_files
     from forge.inference.ocr import load_reader
 
-    reader = load_reader(run, options.checkpoint, options.beams)
-    if options.batch_size:
-        reader = replace(reader, batch_size=options.batch_size)
+    reader = load_reader(run, options.checkpoint, options.beams).for_documents(options.batch_size)
     read = read_files(reader, asked, out)
     return EXIT_DONE if read else EXIT_NOTHING_READ

@@ -91,12 +91,12 @@ def test_documents_are_read_together_and_told_apart(reader: Reader, monkeypatch:
     assert sizes == [8, 3]
 
 
-def test_on_a_cpu_no_more_are_read_at_once_than_is_worth_its_memory(
-    reader_run: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+def test_documents_on_a_cpu_are_read_by_as_many_pages_as_are_worth_their_memory(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("forge.inference.ocr.ON_A_CPU", 3)
-    again = load_reader(open_existing(reader_run))
-    assert again.batch_size == (3 if again.accelerator.device.type == "cpu" else reader.batch_size)
+    assert reader.for_documents().batch_size == (3 if reader.accelerator.device.type == "cpu" else reader.batch_size)
+    assert reader.for_documents(5).batch_size == 5
 
 
 def test_pages_are_shrunk_before_they_wait(reader: Reader) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from forge.tasks.pages.stream import Page, Refusal
 PIXELS_AT_ONCE = 16_000_000
 """Pixels of a batch's pages as a model takes them: 48 MB, 16 pages of A4 at 100 dots an inch."""
 ON_A_CPU = 24
-"""Pages of a batch there at most, unless one asks for more: a third more take memory, and are a tenth faster."""
+"""Pages of a document at once there, if not told: 32 are a tenth faster and add twice the memory (docs/log.md)."""
 WAITING = 4  # refused pages are kept in order with the others: so many batches of them at most
 Key = TypeVar("Key")
 
@@ -51,6 +51,13 @@ class Reader:
             return 1.0
         (height, width), (most_height, most_width) = page.pixels.shape[:2], self.reading.sheet
         return float(max(1.0, height / most_height, width / most_width))
+
+    def for_documents(self, at_once: int | None = None) -> Reader:
+        """The same for documents of any length: so many pages at once, or as many as are worth their memory."""
+        if at_once is None:
+            on_a_cpu = self.accelerator.device.type == "cpu"
+            at_once = min(self.batch_size, ON_A_CPU) if on_a_cpu else self.batch_size
+        return replace(self, batch_size=at_once)
 
     def pictured(self, pixels: npt.NDArray[np.uint8]) -> Pictured:
         """A page as the model takes it, so that no more of it is kept than is seen."""
@@ -91,10 +98,8 @@ def load_reader(run: RunDirectory, which: str = "best", beams: int | None = None
     reading = reading_of(settings, Asset(str(folder), "path", str(folder)), model_in(folder, settings), metadata)
     accelerator = Accelerator()
     reading.model.to(accelerator.device).eval()
-    scale, at_once = scale_of(settings.data.pages), settings.evaluate.batch_size
-    if accelerator.device.type == "cpu":
-        at_once = min(at_once, ON_A_CPU)
-    return Reader(reading, accelerator, scale, at_once, settings.seed, folder.name)
+    scale = scale_of(settings.data.pages)
+    return Reader(reading, accelerator, scale, settings.evaluate.batch_size, settings.seed, folder.name)
 
 
 def read_images(loaded: Reader, images: Sequence[npt.NDArray[np.uint8]], retries: int = RETRIES) -> list[str]:

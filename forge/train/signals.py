@@ -28,6 +28,7 @@ SHARE_OF_SHORT_JOB = 0.25  # a job too short for the whole margin gives up this 
 LAST_SECONDS = 10.0  # before the job's end: whoever has not left by then never will
 ASKING_SECONDS = 20.0
 LOOK_SECONDS = 0.1
+TOO_EARLY = "before training began"  # run_training.sh knows by these words what the launcher of several processes did
 PR_SET_PDEATHSIG = 1
 
 
@@ -112,7 +113,7 @@ def _watching(request: StopRequest) -> Iterator[None]:
         while heard := os.read(reader, 1):
             if heard[0] in {signal.SIGTERM, signal.SIGUSR1} and not request.saves:
                 name = signal.Signals(heard[0]).name
-                _leave(f"asked to stop ({name}) before training began; the same command continues")
+                _leave(f"asked to stop ({name}) {TOO_EARLY}; the same command continues")
         os.close(reader)
 
     threading.Thread(target=watch, name="stop-signals", daemon=True).start()

@@ -94,6 +94,9 @@ def test_pages_at_once_are_as_many_as_asked_and_change_no_text(
     assert (code, sizes) == (0, [5])
     assert call(path, "--longest_edge", 32, "--batch_size", 2) == (0, whole, "")
     assert sizes[1:] == [2, 2, 1]
+    monkeypatch.setattr(ocr, "ON_A_CPU", 4)
+    assert call(path, "--longest_edge", 32) == (0, whole, "")
+    assert sizes[4:] in ([4, 1], [5])  # the latter on a GPU
 
 
 def test_rotated_pages_are_read_upright(call: Any, put: Any) -> None:

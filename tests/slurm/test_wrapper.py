@@ -11,6 +11,8 @@ import pytest
 from slurm.cluster import wait_for
 from support import ROOT
 
+from forge.train.signals import TOO_EARLY
+
 SCRIPT = ROOT / "run_training.sh"
 TOOLS = (
     *("bash", "cat", "dirname", "env", "grep", "head", "hostname", "kill", "ls", "mkdir", "mktemp", "mv", "rm", "sed"),
@@ -249,7 +251,7 @@ def test_filling_the_teacher_cache_is_progress(shell: Shell) -> None:
     assert "3 lives in a row ended without a new checkpoint" in said
 
 
-TOLD = "75 asked to stop (SIGTERM) before training began; the same command continues"
+TOLD = f"75 asked to stop (SIGTERM) {TOO_EARLY}; the same command continues"
 PEER_GONE = "1 RuntimeError: [../pair.cc:534] Connection closed by peer [127.0.0.1]:2000"
 
 
