@@ -29,7 +29,7 @@ from forge.tasks.pages.stream import Page, Refusal
 PIXELS_AT_ONCE = 16_000_000
 """Pixels of a batch's pages as a model takes them: 48 MB, 16 pages of A4 at 100 dots an inch."""
 ON_A_CPU = 24
-"""Pages of a document at once there, if not told: 32 are a tenth faster and add twice the memory (docs/log.md)."""
+"""Pages of a document at once there, if not told: 32 are a tenth faster, but need more memory (docs/log.md)."""
 WAITING = 4  # refused pages are kept in order with the others: so many batches of them at most
 Key = TypeVar("Key")
 
